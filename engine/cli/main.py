@@ -1,0 +1,40 @@
+"""The command line of the engine: every command in a module of its own, registered here.
+
+A command module has ``register(commands)``, which adds its parsers and sets ``run`` to a
+function from the parsed arguments to an exit code. Heavy imports belong inside ``run``: the
+command line must start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.errors import SyncdeskError
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The parser with all commands of the engine; the second value takes further commands."""
+    parser = argparse.ArgumentParser(prog="syncdeskctl", description="Everything of Syncdesk without a screen.")
+    parser.add_argument("--profile", metavar="NAME|PATH", help="the install to work on (SYNCDESK_PROFILE)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    return parser, commands
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
+    """Parse and run one command. Exit codes: 0 done, 1 the work failed, 2 wrong usage."""
+    args = parser.parse_args(arguments)
+    if args.profile:
+        os.environ["SYNCDESK_PROFILE"] = args.profile  # children of this process work on the same profile
+    try:
+        return int(args.run(args))
+    except SyncdeskError as error:
+        if getattr(args, "json", False):
+            print(json.dumps({"ok": False, "code": error.code, "message": error.message}))
+        print(f"syncdeskctl: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
