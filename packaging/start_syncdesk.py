@@ -1,0 +1,7 @@
+"""Frozen entry of ``syncdesk``, the console."""
+
+import sys
+
+from gui.main import main
+
+sys.exit(main())
