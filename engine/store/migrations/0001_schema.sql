@@ -47,6 +47,7 @@ create table syncdesk.items (
     last_success_at     timestamptz,
     newest_data_at      timestamptz,
     expires_at          timestamptz,              -- consent or disconnect time
+    transactions        integer not null default 0, -- rows not removed, kept by the commit
     next_probe_at       timestamptz,
     created_at          timestamptz not null default now(),
     removed_at          timestamptz
@@ -163,7 +164,8 @@ create unlogged table syncdesk.stage (
     category_detailed        text,
     category_confidence      text,
     category_version         text,
-    extra                    jsonb
+    extra                    jsonb,
+    body                     jsonb                    -- the row as it came: becomes the history's "new"
 );
 create index stage_run on syncdesk.stage (run_id);
 
@@ -175,6 +177,7 @@ create table syncdesk.sync_runs (
     trigger        text not null,
     correlation_id text not null,
     fence          bigint not null,
+    wanted         bigint not null default 0,       -- items.wanted when the run began
     state          text not null default 'running' check (state in ('running', 'done', 'failed', 'abandoned')),
     replay         boolean not null default false,
     from_cursor    text,
@@ -191,6 +194,7 @@ create table syncdesk.sync_runs (
     started_at     timestamptz not null default now(),
     finished_at    timestamptz
 );
+create index sync_runs_running on syncdesk.sync_runs (item_id) where state = 'running';
 create index sync_runs_item on syncdesk.sync_runs (item_id, started_at desc);
 create index sync_runs_correlation on syncdesk.sync_runs (correlation_id);
 create index sync_runs_finished on syncdesk.sync_runs (finished_at desc);
