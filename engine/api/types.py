@@ -83,7 +83,7 @@ class Status(Struct):
     engine: EngineInfo
     processes: list[ProcessInfo]
     endpoints: Endpoints
-    token_kind: TokenKind = "view"
+    token_kind: TokenKind = "view"  # noqa: S105 - the kind of a token, no token
 
 
 class Cause(Struct):
