@@ -1,0 +1,249 @@
+"""Starting and stopping one server program: its log, its record, its end, and why it did not start.
+
+A server is known by its pid *and* its start time, never by the pid alone: pids are used again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from engine import clock
+from engine.errors import StartError
+from engine.host.binaries import Account
+
+_POLL_S = 0.005
+_LOG_LIMIT = 4_000_000
+#: Start times of one process, read twice, differ by the rounding of the system's clock ticks.
+_SAME_START_S = 0.5
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a started server leaves in a file of the profile, for its owner alone."""
+
+    url: str
+    pid: int
+    started: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server program."""
+
+    process: psutil.Process
+    child: subprocess.Popen[bytes] | None = None
+    started: float = 0.0  # seconds since the epoch, as psutil tells them
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
+
+    def ended(self) -> int | None:
+        """The exit code once it has ended (-1 where nobody can know it), None while it runs."""
+        if self.child is not None:
+            return self.child.poll()
+        return None if alive(self.process) else -1
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that is dead and not yet reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def clean_environment() -> dict[str, str]:
+    """What a server program needs of our environment: no secret, no PG variable, no library path of a frozen app."""
+    kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def launch(command: Sequence[str], log: Path, account: Account | None) -> Server:
+    """Start a program in a session of its own, so that Ctrl+C reaches the host alone and the host ends it in order.
+
+    Raises:
+        StartError: the program cannot be run or the log not be written.
+    """
+    try:
+        rotate(log)
+        with open(log, "ab", opener=_private) as output:
+            child = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/" if sys.platform != "win32" else None,
+                env=clean_environment(),
+                **_apart(account),
+            )
+    except OSError as error:
+        raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
+    # Otherwise it would be a zombie for whoever looks from outside until the host asks for its code.
+    threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
+    return known(child.pid, child)
+
+
+def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
+    """The server of that pid. One that has ended already is told by `Server.ended`.
+
+    Raises:
+        StartError: no child of ours, and no such process.
+    """
+    try:
+        process = psutil.Process(pid)
+        return Server(process, child, process.create_time())
+    except psutil.Error as error:
+        raise StartError(f"The process {pid} ended at once.") from error
+
+
+def run(command: Sequence[str], log: Path, account: Account | None, text: str | None = None) -> int:
+    """Run a program to its end with its output in ``log``; the exit code.
+
+    Raises:
+        StartError: the program cannot be run or the log not be written.
+    """
+    try:
+        with open(log, "ab", opener=_private) as output:
+            done = subprocess.run(
+                list(command),
+                input=text.encode() if text else b"",
+                stdout=output,
+                stderr=output,
+                env=clean_environment(),
+                check=False,
+                **_apart(account),
+            )
+            return int(done.returncode)
+    except OSError as error:
+        raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
+
+
+def _apart(account: Account | None) -> dict[str, Any]:
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    if account is None:
+        return {"start_new_session": True}
+    return {"start_new_session": True, "user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def rotate(log: Path) -> None:
+    """Put a log that has grown aside; a server holds its log open, so this happens at its start."""
+    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+        os.replace(log, log.with_suffix(".log.1"))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file that its owner alone can read, whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(fresh, "w", encoding="utf-8", opener=_private) as file:
+        file.write(text)
+    os.replace(fresh, path)
+
+
+def wait_until(ready: Callable[[], bool], server: Server, deadline_s: float) -> bool:
+    """Poll until it is ready: True; False when the program ended or the deadline passed."""
+    end = clock.monotonic() + deadline_s
+    pause = threading.Event()
+    while server.ended() is None and clock.monotonic() < end:
+        if ready():
+            return True
+        pause.wait(_POLL_S)
+    return False
+
+
+def end(process: psutil.Process, polite: int, deadline_s: float) -> None:
+    """Ask a process to end by the signal ``polite``; kill it after the deadline. One that is gone is fine."""
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+        if sys.platform == "win32" and polite == signal.SIGINT:
+            process.terminate()
+        else:
+            process.send_signal(polite)
+        limit = clock.monotonic() + deadline_s
+        pause = threading.Event()
+        while alive(process) and clock.monotonic() < limit:
+            pause.wait(_POLL_S)
+        if alive(process):
+            process.kill()
+            with contextlib.suppress(psutil.TimeoutExpired):
+                process.wait(5)
+
+
+def save_record(path: Path, record: Record) -> None:
+    """Leave the record of a running server."""
+    write_private(path, json.dumps({"url": record.url, "pid": record.pid, "started": record.started}))
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a server that runs now; None when there is none or its process is another's."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record = Record(str(found["url"]), int(found["pid"]), float(found["started"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if running(record.pid, record.started) else None
+
+
+def running(pid: int, started: float) -> psutil.Process | None:
+    """The process of that pid if it is the one that started then."""
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - started) < _SAME_START_S and alive(process)
+        return process if same else None
+    except psutil.Error:
+        return None
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_REASONS: Mapping[str, str] = {
+    "no space left on device": "the disk is full",
+    "address already in use": "another program has its port",
+    "could not bind": "another program has its port",
+    "permission denied": "a folder or file is closed to it",
+    "read-only file system": "the file system is read-only",
+    "could not map anonymous shared memory": "there is too little memory",
+    "cannot allocate memory": "there is too little memory",
+    "incompatible with server": "the data was made by another version",
+}
+
+
+def explain(what: str, log: Path, since: int) -> StartError:
+    """Why a server did not start, in one sentence with the path of its log. ``since``: size of the log before."""
+    text = log_since(log, since).lower()
+    reason = next((reason for sign, reason in _REASONS.items() if sign in text), "it ended or did not answer in time")
+    return StartError(f"{what} did not start: {reason}. Its log is {log}.", log=str(log))
+
+
+def log_size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0
+
+
+def log_since(log: Path, since: int) -> str:
+    """What was written to the log after it had ``since`` bytes."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(since if log_size(log) >= since else 0)
+        return file.read(100_000).decode("utf-8", "replace")
+    return ""
