@@ -2,7 +2,7 @@
 -- Money is numeric, never float. Every table of a person's data carries user_id, so that row
 -- level security (0002) needs no join.
 
-create schema syncdesk;
+create schema if not exists syncdesk;
 
 -- ---------------------------------------------------------------- people and banks
 
