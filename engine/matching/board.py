@@ -1,0 +1,166 @@
+"""The board a plan is made on: who may pay what, weighed only as far as it is asked for.
+
+Nodes are payments and periods (bill, due date); an edge says that the payment may pay the
+period. Edges of one pair of bill and payment depend on nothing but these two, so a part of
+the board weighed alone gives the same edges as the whole.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine.matching.assign import assign
+from engine.matching.cleanup import Reason, no_payments
+from engine.matching.periods import WIDEST_DAYS
+from engine.matching.rules import Judgement, Model, Pair, judge, pairs
+from engine.matching.types import Held, Key, MatchInputs, Payment
+
+Node = tuple[str, date]  # bill id and period
+
+
+class Choice(NamedTuple):
+    """A payment placed on a period."""
+
+    bill_id: str
+    key: Key
+    pair: Pair
+
+
+class Board:
+    """Bills, payments and what is decided among them, after the rows that arrived and went."""
+
+    def __init__(self, inputs: MatchInputs, arrived: Sequence[Payment], gone: Collection[Key], today: date) -> None:
+        self.models = {bill.id: Model.of(bill) for bill in inputs.bills}
+        self.rows: dict[Key, Payment] = {row.key: row for row in inputs.payments}
+        for row in arrived:
+            self.rows[row.key] = row
+        for key in gone:
+            self.rows.pop(key, None)
+        self.out: dict[Key, Reason] = no_payments(self.rows.values(), today)
+        self.first_open = None if inputs.since is None else inputs.since + timedelta(days=WIDEST_DAYS)
+        self.held = inputs.matches
+        self.taken: set[Key] = set()
+        self.paid: set[Node] = set()
+        self.rejected: set[tuple[str, Key]] = set()
+        self._decide(set(gone))
+        self._by_amount = sorted(self.rows.values(), key=lambda row: (row.amount, row.date, row.key))
+        self._amounts = [row.amount for row in self._by_amount]
+        self._edges: dict[tuple[str, Key], tuple[Pair, ...]] = {}
+        self._verdicts: dict[tuple[str, Key], Judgement | None] = {}
+        self._opened: dict[str, dict[date, list[Key]]] = {}
+
+    def _decide(self, gone: Collection[Key]) -> None:
+        """What the person decided stands, also after a pending row posted under another id."""
+        posted = {
+            (row.item_id, row.pending_transaction_id): row.key
+            for row in self.rows.values()
+            if row.pending_transaction_id
+        }
+        for held in self.held:
+            key = posted.get(held.key, held.key)
+            if held.state == "rejected":
+                self.rejected |= {(held.bill_id, held.key), (held.bill_id, key)}
+            elif held.state in ("confirmed", "assigned") or held.bill_id not in self.models:
+                if key not in gone:
+                    self.taken |= {held.key, key}
+                    self.paid.add((held.bill_id, held.period))
+            elif self.is_closed(held.period) and key in self.rows and key not in self.out:
+                self.taken.add(key)
+
+    def is_closed(self, period: date) -> bool:
+        """Periods too near the window's start are left as they are: their payments may lie before it."""
+        return self.first_open is not None and period < self.first_open
+
+    def verdict(self, bill_id: str, row: Payment) -> Judgement | None:
+        place = (bill_id, row.key)
+        if place not in self._verdicts:
+            self._verdicts[place] = judge(self.models[bill_id], row)
+        return self._verdicts[place]
+
+    def edges(self, bill_id: str, row: Payment) -> tuple[Pair, ...]:
+        """The periods of the bill that the payment may pay."""
+        place = (bill_id, row.key)
+        found = self._edges.get(place)
+        if found is None:
+            found = self._edges[place] = self._weigh(bill_id, row)
+        return found
+
+    def _weigh(self, bill_id: str, row: Payment) -> tuple[Pair, ...]:
+        if row.key in self.out or row.key in self.taken or (bill_id, row.key) in self.rejected:
+            return ()
+        verdict = self.verdict(bill_id, row)
+        if verdict is None:
+            return ()
+        return tuple(
+            pair
+            for pair in pairs(self.models[bill_id], row, verdict)
+            if not self.is_closed(pair.period) and (bill_id, pair.period) not in self.paid
+        )
+
+    def within_reach(self, bill_id: str) -> list[Payment]:
+        """The payments whose amount is not out of the question for the bill."""
+        low, high = self.models[bill_id].reach
+        start = bisect_left(self._amounts, Decimal(low))
+        end = bisect_right(self._amounts, Decimal(high))
+        return self._by_amount[start:end]
+
+    def _payers(self, bill_id: str) -> dict[date, list[Key]]:
+        opened = self._opened.get(bill_id)
+        if opened is None:
+            opened = defaultdict(list)
+            for row in self.within_reach(bill_id):
+                for pair in self.edges(bill_id, row):
+                    opened[pair.period].append(row.key)
+            self._opened[bill_id] = opened
+        return opened
+
+    def component(self, keys: Iterable[Key], nodes: Iterable[Node]) -> tuple[set[Key], set[Node]]:
+        """All payments and periods that hang together with the given ones."""
+        reached_keys: set[Key] = set()
+        reached_nodes: set[Node] = set()
+        waiting_nodes = list(nodes)
+        waiting = [key for key in keys if key in self.rows]
+        while waiting or waiting_nodes:
+            while waiting_nodes:
+                node = waiting_nodes.pop()
+                if node in reached_nodes or node[0] not in self.models:
+                    continue
+                reached_nodes.add(node)
+                waiting += [key for key in self._payers(node[0]).get(node[1], ()) if key not in reached_keys]
+            if waiting:
+                key = waiting.pop()
+                if key in reached_keys:
+                    continue
+                reached_keys.add(key)
+                row = self.rows[key]
+                for bill_id in self.models:
+                    waiting_nodes += [
+                        (bill_id, pair.period)
+                        for pair in self.edges(bill_id, row)
+                        if (bill_id, pair.period) not in reached_nodes
+                    ]
+        return reached_keys, reached_nodes
+
+    def solve(self, keys: Collection[Key], nodes: Collection[Node]) -> list[Choice]:
+        """The best placing inside one component."""
+        columns = sorted(keys, key=lambda key: (self.rows[key].date, key))
+        rows = sorted(nodes)
+        place = {node: index for index, node in enumerate(rows)}
+        found: dict[tuple[int, int], Pair] = {}
+        for column, key in enumerate(columns):
+            for bill_id in self.models:
+                for pair in self.edges(bill_id, self.rows[key]):
+                    found[place[bill_id, pair.period], column] = pair
+        # Of equal rivals the earlier payment stands: a hair's weight, far below any real difference.
+        scores = {spot: pair.score - spot[1] * 1e-7 for spot, pair in found.items()}
+        chosen = assign(rows, columns, scores)
+        return [Choice(rows[row][0], columns[column], found[row, column]) for row, column in sorted(chosen.items())]
+
+    def stored(self) -> list[Held]:
+        """The matcher's own stored matches of bills that still stand."""
+        return [held for held in self.held if held.state in ("auto", "suggested") and held.bill_id in self.models]
