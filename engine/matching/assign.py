@@ -41,7 +41,7 @@ def assign(
 
 
 def _shortest_paths(costs: Sequence[Sequence[float]]) -> list[int]:
-    """The row that holds each column (-1: none) in a full assignment of least cost (Hungarian method with potentials)."""
+    """The row that holds each column (-1: none) in a full assignment of least cost (Hungarian method)."""
     count, width = len(costs), len(costs[0])
     row_price, column_price = [0.0] * (count + 1), [0.0] * (width + 1)
     holder = [0] * (width + 1)  # 1-based; column 0 is where the row being placed starts

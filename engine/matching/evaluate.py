@@ -92,12 +92,12 @@ def replay(world: World, mode: Mode) -> dict[Key, PlannedMatch]:
     matches: dict[Key, PlannedMatch] = {}
     for day in sorted(days):
         arrived = days[day]
-        gone = {(row.item_id, row.pending_transaction_id) for row in arrived if row.pending_transaction_id}
-        gone = {key for key in gone if key in rows}
-        changes = plan(inputs_of(world.bills, rows, matches, day), arrived, gone, day, mode=mode)  # type: ignore[arg-type]
+        posted = ((row.item_id, row.pending_transaction_id or "") for row in arrived)
+        gone = {key for key in posted if key in rows}
+        changes = plan(inputs_of(world.bills, rows, matches, day), arrived, gone, day, mode=mode)
         rows.update((row.key, row) for row in arrived)
         for key in gone:
-            rows.pop(key)  # type: ignore[arg-type]
+            rows.pop(key)
         apply(matches, changes)
     return matches
 

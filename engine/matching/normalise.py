@@ -24,7 +24,7 @@ _NOISE = frozenset(
     from for the and of www com net org http https bpay eftpos osko
     sepa lastschrift einzugserm einzugsermachtigung mandat mandate prlv prelevement vir virement cb carte
     achat paiement preautorise gmbh mbh ag kg ug ev e.v sa sas sarl ltd limited plc inc llc corp gbr aus usa uk
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words reads as words
 )
 _NOISE_RUNS = re.compile(r"口座振替|口座引落|引落|振込|デビット|カード|ﾃﾞﾋﾞﾂﾄ")
 
@@ -37,7 +37,7 @@ GENERIC = frozenset(
     tax taxes council school lessons tuition daycare childcare parking spot share shares utilities utility bill
     subscription service services fee fees dues plan online bank financial mom dad my our guy lawn one plus
     strom gaz eau assurance assurances versicherung miete loyer handy internetanschluss fitnessstudio
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words reads as words
 )
 
 _SMALL_KANA = str.maketrans("ァィゥェォッャュョヮヵヶ", "アイウエオツヤユヨワカケ")
@@ -65,7 +65,7 @@ def fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold()
     if text.isascii():
         return text
-    plain = []
+    plain: list[str] = []
     for char in unicodedata.normalize("NFD", text):
         if unicodedata.combining(char) and plain and plain[-1].isascii():
             continue

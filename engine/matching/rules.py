@@ -19,10 +19,11 @@ Grade = Literal["auto", "suggested", "none"]
 
 NAME_FITS = 0.75
 _CENT = 0.005
+_SETTLES_DAYS = 4
 
 
 class Judgement(NamedTuple):
-    """How a payment fits a bill, leaving its day aside. ``amount`` and ``name`` are 0 to 1, ``off`` a fraction or None."""
+    """How a payment fits a bill, its day aside. ``amount`` and ``name`` are 0 to 1, ``off`` a fraction or None."""
 
     amount: float
     exact: bool
@@ -119,32 +120,28 @@ def pairs(model: Model, payment: Payment, verdict: Judgement) -> list[Pair]:
     bill = model.bill
     before, after = periods.WINDOWS[bill.cadence]
     found = []
-    for period, late in periods.near(bill, payment.date):
-        if payment.authorized_date is not None and payment.authorized_date < payment.date:
-            authorised = late - min(4, (payment.date - payment.authorized_date).days)
-            late = min(late, authorised, key=abs)
+    ahead = 0 if payment.authorized_date is None else (payment.date - payment.authorized_date).days
+    for period, days in periods.near(bill, payment.date):
+        # A card shows the payment some days after it was made: the nearer of both days counts.
+        late = min(days, days - max(0, min(_SETTLES_DAYS, ahead)), key=abs)
         distance = abs(late) / (after if late > 0 else before)
-        grade = _grade(model, verdict, late, distance)
-        if grade == "none":
-            continue
-        found.append(Pair(period, late, grade, _score(verdict, distance, grade)))
+        grade = _grade(verdict, distance)
+        if grade != "none":
+            found.append(Pair(period, late, grade, _score(verdict, distance, grade)))
     return found
 
 
-def _grade(model: Model, verdict: Judgement, late: int, distance: float) -> Grade:
+def _grade(verdict: Judgement, distance: float) -> Grade:
     """Two of the three rules, the day in the period's window; weaker pairs are only proposed."""
-    amount, named, kind = verdict.amount > 0, verdict.name >= NAME_FITS, verdict.category > 0
-    if amount and named:
+    amount, named = verdict.amount > 0, verdict.name >= NAME_FITS
+    near_amount = verdict.off is not None and abs(verdict.off) <= 0.5
+    if (
+        (amount and named)
+        or (named and verdict.category > 0 and near_amount and distance <= 0.5)
+        or (amount and verdict.category == 1.0 and not verdict.transfer and distance <= 0.35)
+    ):
         return "auto"
-    if named and kind and verdict.off is not None and abs(verdict.off) <= 0.5 and distance <= 0.5:
-        return "auto"
-    if amount and verdict.category == 1.0 and not verdict.transfer and distance <= 0.35:
-        return "auto"
-    if amount and verdict.category > 0 and distance <= 0.5:
-        return "suggested"
-    if named and distance <= 0.5:
-        return "suggested"
-    if verdict.exact and distance <= 0.2:
+    if ((named or (amount and verdict.category > 0)) and distance <= 0.5) or (verdict.exact and distance <= 0.2):
         return "suggested"
     return "none"
 

@@ -8,7 +8,7 @@ positive is money out of the account.
 
 from __future__ import annotations
 
-from datetime import date
+import datetime as dt
 from decimal import Decimal
 from typing import Literal
 
@@ -34,13 +34,13 @@ class Bill(Struct, frozen=True, kw_only=True):
     currency: str = "USD"
     category: str | None = None
     cadence: Cadence = "monthly"
-    anchor_date: date
+    anchor_date: dt.date
     business_day_shift: Shift = "none"
     account_id: str | None = None
     tolerance: Decimal = Decimal("0.10")
     aliases: tuple[str, ...] = ()
-    start_date: date | None = None
-    end_date: date | None = None
+    start_date: dt.date | None = None
+    end_date: dt.date | None = None
 
 
 class Payment(Struct, frozen=True, kw_only=True):
@@ -49,8 +49,8 @@ class Payment(Struct, frozen=True, kw_only=True):
     item_id: str
     transaction_id: str
     account_id: str
-    date: date
-    authorized_date: date | None = None
+    date: dt.date
+    authorized_date: dt.date | None = None
     amount: Decimal
     currency: str | None = None
     name: str = ""
@@ -71,7 +71,7 @@ class Held(Struct, frozen=True, kw_only=True):
     bill_id: str
     item_id: str
     transaction_id: str
-    period: date
+    period: dt.date
     state: HeldState
 
     @property
@@ -88,7 +88,7 @@ class MatchInputs(Struct, frozen=True, kw_only=True):
     """
 
     version: int = 0
-    since: date | None = None
+    since: dt.date | None = None
     bills: tuple[Bill, ...] = ()
     payments: tuple[Payment, ...] = ()
     matches: tuple[Held, ...] = ()
@@ -100,7 +100,7 @@ class PlannedMatch(Struct, frozen=True, kw_only=True):
     bill_id: str
     item_id: str
     transaction_id: str
-    period: date
+    period: dt.date
     state: Literal["auto", "suggested", "none"]
     score: float = 0.0
     evidence: list[Evidence] = field(default_factory=list)
