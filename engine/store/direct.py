@@ -1,0 +1,165 @@
+"""The transport over a Postgres connection: the embedded database, or ``DATABASE_URL``, also behind a pooler."""
+
+from __future__ import annotations
+
+import re
+import select
+import threading
+from typing import Any
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb, set_json_loads
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from engine.errors import SyncdeskError
+from engine.store import failures
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_UNITS_MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
+_TIMEOUTS = """
+    select p.proname, (select split_part(c, '=', 2) from unnest(p.proconfig) c where c like 'statement_timeout=%')
+    from pg_catalog.pg_proc p where p.pronamespace = 'public'::regnamespace and p.proname like 'syncdesk\\_%'
+"""
+
+
+class Direct:
+    """Calls over a pool of connections that opens on first use and may be used from several threads.
+
+    A call is one simple-protocol message, ``set local statement_timeout; select function(...)``: one round trip, one
+    transaction, nothing prepared and nothing left in the session, as a pooler in transaction mode needs it.
+    A function's own ``statement_timeout`` counts where it has one, since Postgres itself would start to heed it only
+    with the next statement.
+    """
+
+    def __init__(self, url: str, *, size: int = 10, timeout_s: float = 15.0, connect_s: float = 5.0) -> None:
+        self._default_ms = int(timeout_s * 1000)
+        self._timeouts: dict[str, int] | None = None
+        self._statements: dict[tuple[str, ...], sql.Composed] = {}
+        self._lock = threading.Lock()
+        self._opened = False
+        self._pool = ConnectionPool(
+            url,
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=connect_s,
+            max_idle=120.0,
+            reconnect_timeout=connect_s,
+            check=_still_there,
+            configure=_configure,
+            kwargs={
+                "autocommit": True,
+                "prepare_threshold": None,
+                "cursor_factory": psycopg.ClientCursor,
+                "connect_timeout": max(2, int(connect_s)),
+                "application_name": "syncdesk",
+            },
+        )
+
+    def call(self, name: str, /, **params: Any) -> Any:
+        """See `engine.store.Transport.call`."""
+        failure: SyncdeskError
+        try:
+            return self._call(name, params)
+        except PoolTimeout:
+            failure = failures.unavailable(name)
+        except psycopg.Error as error:
+            failure = _failure(name, error)
+        # Outside the handler, so that the driver's error, which holds values, does not travel along as context.
+        raise failure
+
+    def close(self) -> None:
+        """Close the pool and its connections; calls after this fail."""
+        self._pool.close()
+
+    def _call(self, name: str, params: dict[str, Any]) -> Any:
+        if not self._opened:
+            with self._lock:
+                if not self._opened:
+                    self._pool.open()
+                    self._opened = True
+        statement = self._statement(name, tuple(params))
+        values = [_value(value) for value in params.values()]
+        with self._pool.connection() as connection:
+            limit = self._limit_ms(connection, name)
+            with connection.cursor() as cursor:
+                cursor.execute(statement, [limit, *values])
+                cursor.nextset()
+                row = cursor.fetchone()
+        return row[0] if row else None
+
+    def _statement(self, name: str, keys: tuple[str, ...]) -> sql.Composed:
+        statement = self._statements.get((name, *keys))
+        if statement is None:
+            for word in (name, *keys):
+                if not _NAME.match(word):
+                    raise ValueError(f"{word!r} cannot be a name of a function or parameter")
+            arguments = sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(f"p_{key}")) for key in keys)
+            statement = sql.SQL("set local statement_timeout = %s; select public.{}({})").format(
+                sql.Identifier(f"syncdesk_{name}"), arguments
+            )
+            self._statements[name, *keys] = statement
+        return statement
+
+    def _limit_ms(self, connection: _Connection, name: str) -> int:
+        timeouts = self._timeouts
+        if timeouts is None:
+            rows = connection.execute(_TIMEOUTS).fetchall()
+            timeouts = {row[0]: _milliseconds(row[1]) for row in rows if row[1]}
+            if rows:  # before the first migration there is nothing to remember
+                self._timeouts = timeouts
+        return timeouts.get(f"syncdesk_{name}", self._default_ms)
+
+
+def _configure(connection: _Connection) -> None:
+    set_json_loads(msgspec.json.decode, connection)
+
+
+def _still_there(connection: _Connection) -> None:
+    """Refuse a pooled connection whose server went away while it waited: no round trip, a look at its socket.
+
+    An idle connection has nothing to say; what can be read is its end.
+    """
+    if hasattr(select, "poll"):
+        poller = select.poll()
+        poller.register(connection.fileno(), select.POLLIN | select.POLLPRI)
+        readable = bool(poller.poll(0))
+    else:
+        readable = bool(select.select([connection.fileno()], [], [], 0)[0])
+    if readable:
+        raise psycopg.OperationalError("the server closed the connection")
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, (dict, list, tuple)):
+        return Jsonb(value, dumps=_dumps)
+    if isinstance(value, float):
+        raise TypeError("a float cannot be sent to the database exactly; send text")
+    return value
+
+
+def _dumps(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _milliseconds(text: str) -> int:
+    """A duration as Postgres writes it in a setting: ``30s``, ``500ms``, ``2min``, or a bare number of milliseconds."""
+    number, unit = re.fullmatch(r"'?(\d+)\s*([a-z]*)'?", text.strip()).groups()  # type: ignore[union-attr]
+    return int(int(number) * _UNITS_MS[unit])
+
+
+def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
+    if error.sqlstate is None:
+        return failures.unavailable(name)
+    diagnosis = error.diag
+    return failures.from_sqlstate(
+        name,
+        error.sqlstate,
+        diagnosis.message_primary or "",
+        constraint=diagnosis.constraint_name,
+        table=diagnosis.table_name,
+        column=diagnosis.column_name,
+    )

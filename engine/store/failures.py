@@ -1,0 +1,59 @@
+"""The one seam between what a database says about a failure and Syncdesk's errors.
+
+A failed statement's message, DETAIL and parameters may hold a person's data. What leaves here is the SQLSTATE and
+the names of constraint, table and column; only the sentences that our own functions raise pass as they are.
+"""
+
+from __future__ import annotations
+
+from engine.errors import Conflict, NotFound, SchemaError, StoreRefused, StoreUnavailable, SyncdeskError, UsageError
+
+#: Our functions refuse with these: the message is a sentence for the person, made by us.
+OURS: dict[str, type[SyncdeskError]] = {"SD400": UsageError, "SD404": NotFound, "SD409": Conflict}
+#: SQLSTATE classes and codes after which trying again can help (Postgres, appendix A).
+_PASSING_CLASSES = ("08", "53", "57P")
+_PASSING = frozenset({"40001", "40P01", "55P03", "57014", "25006"})
+#: A function or a table of ours is not there. PGRST202 is PostgREST's word for it.
+_MISSING = frozenset({"42883", "42P01", "3F000", "PGRST202"})
+_REFUSED_KEY = frozenset({"28000", "28P01", "42501", "PGRST301", "PGRST302", "PGRST303"})
+TIMED_OUT = "57014"
+
+
+def from_sqlstate(
+    name: str,
+    sqlstate: str,
+    message: str = "",
+    *,
+    constraint: str | None = None,
+    table: str | None = None,
+    column: str | None = None,
+) -> SyncdeskError:
+    """The error for a call of ``name`` that failed with ``sqlstate``. ``message`` is kept only where it is ours."""
+    if sqlstate in OURS:
+        return OURS[sqlstate](message, function=name)
+    if sqlstate in _MISSING:
+        return SchemaError(
+            "The database has no current Syncdesk schema; run `syncdeskctl db migrate`.",
+            function=name,
+            sqlstate=sqlstate,
+        )
+    if sqlstate == TIMED_OUT:
+        return StoreUnavailable(f"The database took too long over {name}.", function=name, sqlstate=sqlstate)
+    if sqlstate in _PASSING or sqlstate.startswith(_PASSING_CLASSES):
+        return unavailable(name, sqlstate)
+    if sqlstate in _REFUSED_KEY:
+        return StoreRefused(
+            "The database refuses Syncdesk's user or key; check DATABASE_URL or SUPABASE_SERVICE_ROLE_KEY.",
+            function=name,
+            sqlstate=sqlstate,
+        )
+    facts = {"sqlstate": sqlstate, "constraint": constraint, "table": table, "column": column}
+    known = {key: value for key, value in facts.items() if value}
+    words = ", ".join(f"{key} {value}" for key, value in known.items()) or "no reason given"
+    return StoreRefused(f"The database refused {name} ({words}).", function=name, **known)
+
+
+def unavailable(name: str, sqlstate: str | None = None) -> StoreUnavailable:
+    """The database cannot be reached or the connection was lost during ``name``."""
+    facts = {"sqlstate": sqlstate} if sqlstate else {}
+    return StoreUnavailable("The database does not answer.", function=name, **facts)

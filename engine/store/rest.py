@@ -1,0 +1,62 @@
+"""The transport over a Supabase project's REST API: ``client.rpc(name, params)`` with the service role key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
+from engine.store import failures
+
+if TYPE_CHECKING:
+    from supabase import Client
+
+
+class Rest:
+    """Calls over HTTP. The service role key stays in the client's headers and appears in no error."""
+
+    def __init__(self, url: str, key: str, *, timeout_s: float = 15.0) -> None:
+        self._url = url.rstrip("/")
+        self._client = _client(self._url, key, timeout_s)
+
+    def call(self, name: str, /, **params: Any) -> Any:
+        """See `engine.store.Transport.call`."""
+        from postgrest.exceptions import APIError
+
+        body = {f"p_{key}": value for key, value in params.items()}
+        failure: SyncdeskError
+        try:
+            return self._client.rpc(f"syncdesk_{name}", body).execute().data
+        except APIError as error:
+            failure = _failure(name, error)
+        except httpx.HTTPError:
+            failure = failures.unavailable(name)
+        # Outside the handler, so that the client's error, which may hold values, does not travel along as context.
+        raise failure
+
+    def close(self) -> None:
+        """Close the HTTP connections."""
+        self._client.postgrest.session.close()
+
+
+def _client(url: str, key: str, timeout_s: float) -> Client:
+    from supabase import ClientOptions, create_client
+
+    options = ClientOptions(
+        auto_refresh_token=False, persist_session=False, postgrest_client_timeout=timeout_s, schema="public"
+    )
+    return create_client(url, key, options)
+
+
+def _failure(name: str, error: Any) -> SyncdeskError:
+    """By SQLSTATE where PostgREST gives one; by HTTP status where a gateway answered instead."""
+    code = str(error.code or "")
+    if code.isdecimal() and len(code) == 3:
+        status = int(code)
+        if status in (401, 403):
+            return failures.from_sqlstate(name, "42501")
+        if status >= 500 or status in (408, 429):
+            return StoreUnavailable("The Supabase project does not answer.", function=name, status=status)
+        return StoreRefused(f"The Supabase project refused {name} (HTTP {status}).", function=name, status=status)
+    return failures.from_sqlstate(name, code, str(error.message or ""))

@@ -1,0 +1,96 @@
+"""Fixtures over real parts. The servers start once a session, on the first test that asks for them.
+
+Nothing here imports Qt: the engine's tests run where its libraries are missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.store import Transport
+from tests.support import servers
+
+DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15")
+
+_NEEDS = {
+    "debian15": ((DEBIAN_POSTGRES / "bin" / "postgres").exists, "Debian's Postgres 15"),
+    "redis7": (lambda: shutil.which("redis-server"), "Debian's redis-server"),
+    "pgbouncer": (lambda: shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin"), "pgbouncer"),
+    "compiler": (lambda: shutil.which("cc") or shutil.which("gcc"), "a C compiler"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the console's tests, and skip by name what this machine lacks."""
+    missing = {mark: words for mark, (present, words) in _NEEDS.items() if not present()}
+    for item in items:
+        if {"qapp", "qtbot"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.gui)
+        for mark, words in missing.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"needs {words}, which is not installed here"))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[servers.Cluster]:
+    """The embedded Postgres with its migrated template database."""
+    with servers.cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cluster15() -> Iterator[servers.Cluster]:
+    """Debian's Postgres 15, launched by the same code. Tests that use it carry the mark ``debian15``."""
+    with servers.cluster(DEBIAN_POSTGRES) as made:
+        yield made
+
+
+@pytest.fixture
+def database_url(cluster: servers.Cluster) -> Iterator[str]:
+    """The URL of a fresh, migrated database of this test alone."""
+    with cluster.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Transport]:
+    """The direct transport to the test's database."""
+    from engine.store.direct import Direct
+
+    made = Direct(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def broker_url() -> Iterator[str]:
+    """The embedded Valkey, one for the session: use a ``namespace`` of your own in it."""
+    with servers.broker() as made:
+        yield made.url
+
+
+@pytest.fixture
+def namespace() -> str:
+    """First part of every key of this test in the shared broker."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def redis_url(broker_url: str) -> str:
+    """The URL of the session's broker."""
+    return broker_url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[object]:
+    """A plain client of the session's broker, answers as bytes."""
+    import redis
+
+    client = redis.Redis.from_url(redis_url)
+    yield client
+    client.close()

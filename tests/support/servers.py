@@ -1,0 +1,94 @@
+"""Real servers for tests: embedded Postgres and Valkey by the engine's own launchers, each in its own folder."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from engine.host import postgres
+from engine.host.postgres import Postgres
+from engine.host.valkey import Valkey
+from engine.profile import Profile, prepare
+from engine.store import migrate
+
+TEMPLATE = "syncdesk_template"
+#: Roles that a Supabase project has; the schema's grants are tested with them.
+SUPABASE_ROLES = ("anon", "authenticated", "service_role")
+_names = itertools.count(1)
+
+
+@contextlib.contextmanager
+def throwaway_profile(name: str = "test") -> Iterator[Profile]:
+    """A prepared profile in a temporary folder, removed at the end together with its database."""
+    profile = Profile(name, Path(tempfile.mkdtemp(prefix="syncdesk-test-")))
+    prepare(profile)
+    try:
+        yield profile
+    finally:
+        postgres.forget(profile)
+        shutil.rmtree(profile.root, ignore_errors=True)
+
+
+class Cluster:
+    """One Postgres server with a migrated template database, from which every test gets a fresh copy."""
+
+    def __init__(self, server: Postgres) -> None:
+        self.server = server
+
+    def prepare(self) -> None:
+        """Make the roles of a Supabase project and the template."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            for role in SUPABASE_ROLES:
+                connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(TEMPLATE)))
+        migrate.migrate(self.url(TEMPLATE))
+
+    def url(self, database: str) -> str:
+        """The URL of one database of the server."""
+        return self.server.url.replace(f"/{postgres.DATABASE}?", f"/{database}?")
+
+    @contextlib.contextmanager
+    def fresh(self, template: str = TEMPLATE) -> Iterator[str]:
+        """A database made from the template; dropped at the end with whoever is still connected."""
+        name = f"test_{next(_names)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            words = sql.Identifier(name), sql.Identifier(template)
+            connection.execute(sql.SQL("create database {} template {} strategy wal_log").format(*words))
+        try:
+            yield self.url(name)
+        finally:
+            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+                connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@contextlib.contextmanager
+def cluster(home: Path | None = None) -> Iterator[Cluster]:
+    """A running server with its template; ``home`` names other Postgres programs than the wheel's."""
+    with throwaway_profile() as profile:
+        server = Postgres(profile, home=home, durable=False)
+        server.start()
+        try:
+            made = Cluster(server)
+            made.prepare()
+            yield made
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def broker(program: Path | None = None) -> Iterator[Valkey]:
+    """A running broker; ``program`` names another server than the wheel's."""
+    with throwaway_profile() as profile:
+        server = Valkey(profile, program=program, durable=False)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
