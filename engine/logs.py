@@ -1,0 +1,213 @@
+"""Log lines: one rotating file a part in the profile's ``logs/``, the same lines as text on a terminal.
+
+A line is an event in fixed words and facts beside it (``log.info("words", item=…, ms=…)``). A fact whose name
+says secret, amount or merchant is hidden, and an exception is written as its frames without its message, since
+messages of drivers carry row values; ours are written for people and stay. Records of libraries keep their
+template without its arguments for the same reason.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import logging.handlers
+import os
+import re
+import sys
+import traceback
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine import clock
+from engine.errors import ProfileError, SyncdeskError
+from engine.profile import Profile
+
+if TYPE_CHECKING:
+    import structlog
+
+# The lines an operator looks for.
+QUEUED = "📋 Queued transaction sync job"
+PROCESSING = "🔄 Processing transaction sync job"
+COMPLETED = "✅ Transaction sync job completed"
+FAILED = "❌ Transaction sync job failed"
+HIGH_FAILURE_RATE = "⚠️ High failure rate in queue"
+
+SUPERVISED = "SYNCDESK_SUPERVISED"
+"""Set by the host for its parts: their terminal is a log file, so they write no second copy to it."""
+
+_FILE_BYTES = 5_000_000
+_FILES = 4
+_ROOT = "syncdesk"
+_HIDDEN = re.compile(
+    r"token|secret|password|passwd|authorization|cookie|api_key|master_key|dsn|amount|balance|merchant|account_name",
+    re.IGNORECASE,
+)
+_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
+
+Event = MutableMapping[str, Any]
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a module. Cheap, and usable before `configure`: then only warnings appear, on stderr."""
+    import structlog
+
+    bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(f"{_ROOT}.{name.removeprefix('engine.')}"),
+        processors=[_hide, _frames, _to_record],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return bound
+
+
+def configure(part: str, profile: Profile | None, *, terminal: bool | None = None, file: str | None = None) -> None:
+    """Send every log line of this process to ``<part>.log`` of the profile and to stderr. May be called again.
+
+    Args:
+        part: ``host``, ``worker-sync``, ``scheduler``, …: the file's name and the line's ``part``.
+        profile: None: no file (a container that logs to its output).
+        terminal: write to stderr as well; by default where nobody supervises this process.
+        file: another name for the file than the part's.
+
+    Raises:
+        ProfileError: the file cannot be written.
+    """
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if getattr(handler, "syncdesk", False):
+            root.removeHandler(handler)
+            handler.close()
+    if profile is not None:
+        _add(root, _file(profile.logs / f"{file or part}.log"), _Lines(part))
+    if terminal if terminal is not None else not os.environ.get(SUPERVISED):
+        if isinstance(sys.stderr, io.TextIOWrapper):
+            sys.stderr.reconfigure(errors="backslashreplace")  # a Windows code page knows no 📋
+        _add(root, logging.StreamHandler(sys.stderr), _Text())
+    root.setLevel(logging.WARNING)
+    logging.getLogger(_ROOT).setLevel(logging.INFO)
+
+
+def also(name: str, profile: Profile, file: str) -> None:
+    """Write the lines of one logger (``webhook``) to a file of their own besides.
+
+    Raises:
+        ProfileError: the file cannot be written.
+    """
+    target = logging.getLogger(f"{_ROOT}.{name}")
+    for handler in list(target.handlers):
+        target.removeHandler(handler)
+        handler.close()
+    _add(target, _file(profile.logs / f"{file}.log"), _Lines(name))
+
+
+def _add(target: logging.Logger, handler: logging.Handler, form: logging.Formatter) -> None:
+    handler.setFormatter(form)
+    handler.syncdesk = True  # type: ignore[attr-defined]
+    target.addHandler(handler)
+
+
+def _file(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+        return _Rotating(path, maxBytes=_FILE_BYTES, backupCount=_FILES, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ProfileError(f"The log {path} cannot be written: {error.strerror}.") from error
+
+
+class _Rotating(logging.handlers.RotatingFileHandler):
+    """A full disk must not end the work that is logged, nor fill stderr with tracebacks."""
+
+    def _open(self) -> Any:
+        return open(
+            self.baseFilename,
+            self.mode,
+            encoding=self.encoding,
+            errors=self.errors,
+            opener=lambda path, flags: os.open(path, flags, 0o600),
+        )
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        del record
+
+
+def _hide(_logger: Any, _method: str, event: Event) -> Event:
+    """Hide what no log may hold, by the fact's name; and the user part of any URL."""
+    for name, value in event.items():
+        if name != "event" and _HIDDEN.search(name):
+            event[name] = "[hidden]"
+        elif isinstance(value, str) and "://" in value:
+            event[name] = _IN_URL.sub("", value)
+    return event
+
+
+def _frames(_logger: Any, _method: str, event: Event) -> Event:
+    """An exception as its type and frames; the message only where we wrote it ourselves."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["error"] = describe(error)
+        event["frames"] = frames(error)
+    return event
+
+
+def describe(error: BaseException) -> str:
+    """An exception in words that may be logged: its type, and its sentence where Syncdesk raised it."""
+    if isinstance(error, SyncdeskError):
+        return f"{error.code}: {error.message}"
+    return type(error).__name__
+
+
+def frames(error: BaseException) -> str:
+    """Where it was raised, innermost last: file, line and function, no values; causes first."""
+    chain: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        steps = traceback.extract_tb(current.__traceback__)
+        lines = [f"  {Path(step.filename).name}:{step.lineno} {step.name}" for step in steps]
+        chain.insert(0, "\n".join([type(current).__name__, *lines]))
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\n".join(chain)
+
+
+def _to_record(_logger: Any, _method: str, event: Event) -> tuple[tuple[str], dict[str, Any]]:
+    return (str(event.pop("event")),), {"extra": {"facts": dict(event)}}
+
+
+def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The words and facts of a record; of a library's only its template."""
+    facts = getattr(record, "facts", None)
+    if facts is not None:
+        return str(record.msg), facts
+    facts = {"library": record.name}
+    if record.exc_info and record.exc_info[1] is not None:
+        facts |= {"error": describe(record.exc_info[1]), "frames": frames(record.exc_info[1])}
+    return _IN_URL.sub("", str(record.msg)), facts
+
+
+class _Lines(logging.Formatter):
+    """One JSON object a line; the fixed words stay readable."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        words, facts = _parts(record)
+        line = {"at": clock.iso(clock.now()), "level": record.levelname.lower(), "part": self._part, "event": words}
+        return json.dumps({**line, **facts}, ensure_ascii=False, default=str)
+
+
+class _Text(logging.Formatter):
+    """``12:00:01 INFO words  fact=value`` for people; frames on lines of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        words, facts = _parts(record)
+        below = facts.get("frames")
+        beside = "  ".join(f"{name}={value}" for name, value in facts.items() if name != "frames")
+        line = f"{clock.iso(clock.now())[11:19]} {record.levelname} {words}" + (f"  {beside}" if beside else "")
+        return f"{line}\n{below}" if below else line
