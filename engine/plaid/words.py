@@ -101,7 +101,7 @@ _WORDS: dict[str, tuple[str, str, str | None]] = {
     ),
     "PRODUCTS_NOT_SUPPORTED": (
         "This login gives no transactions",
-        "Plaid cannot read transactions from this login at {bank}. Link another login of the same bank, if you have one.",
+        "Plaid cannot read transactions from this login at {bank}. Link another login there, if you have one.",
         _AGAIN,
     ),
     "ITEM_NOT_SUPPORTED": (

@@ -1,0 +1,372 @@
+-- Bank links: what is wanted of them, how they stand, and the lists of them.
+
+-- ---------------------------------------------------------------- wishes
+
+-- Raise the wish of one item; null where it takes none (paused, removed).
+create function syncdesk.want(p_item uuid, p_trigger text, p_correlation text, p_lane text) returns jsonb
+language sql set search_path = '' as $$
+    update syncdesk.items set
+        wanted = wanted + 1,
+        wanted_at = clock_timestamp(),
+        -- A waiting wish keeps the better lane.
+        wanted_lane = case when wanted > done and (wanted_lane = 'high' or (wanted_lane = 'medium' and p_lane = 'low'))
+            then wanted_lane else p_lane end,
+        wanted_trigger = p_trigger,
+        wanted_correlation = p_correlation
+    where id = p_item and removed_at is null and paused_at is null
+    returning jsonb_build_object('item_id', id, 'user_id', user_id, 'institution', coalesce(institution_id, ''),
+        'lane', wanted_lane, 'plaid_item_id', plaid_item_id)
+$$;
+
+create function syncdesk.want_all(p_trigger text, p_correlation text, p_lane text) returns jsonb
+language sql set search_path = '' as $$
+    select coalesce(jsonb_agg(w), '[]') from (
+        select syncdesk.want(id, p_trigger, p_correlation, p_lane) as w from (
+            select id from syncdesk.items where removed_at is null and paused_at is null and state <> 'error'
+            order by id for update
+        ) ids
+    ) wishes where w is not null
+$$;
+
+-- p_items: JSON list of item ids, null for all that can be synced. Answers whom to hint.
+create function public.syncdesk_items_want(p_items jsonb, p_trigger text, p_correlation text, p_lane text)
+returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '15s' as $$
+declare
+    hints jsonb;
+    it syncdesk.items;
+begin
+    if p_items is null then
+        return jsonb_build_object('hints', syncdesk.want_all(p_trigger, p_correlation, p_lane));
+    end if;
+    if jsonb_array_length(p_items) = 1 then
+        select * into it from syncdesk.items where id = (p_items ->> 0)::uuid;
+        if not found then
+            raise exception using errcode = 'SD404', message = 'There is no such bank link.';
+        elsif it.removed_at is not null then
+            raise exception using errcode = 'SD409', message = 'This bank link was removed.';
+        elsif it.paused_at is not null then
+            raise exception using errcode = 'SD409', message = 'This bank link is paused; resume it first.';
+        end if;
+    end if;
+    select coalesce(jsonb_agg(w), '[]') into hints from (
+        select syncdesk.want(i.id::uuid, p_trigger, p_correlation, p_lane) as w
+        from (select e as id from jsonb_array_elements_text(p_items) e order by 1) i
+    ) wishes where w is not null;
+    return jsonb_build_object('hints', hints);
+end $$;
+
+-- The backup run: items without a success for so long, oldest first. While the install's keys or
+-- plan are refused, one item probes whether that has ended.
+create function public.syncdesk_items_want_stale(p_age_s integer, p_limit integer, p_correlation text)
+returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '30s' as $$
+declare
+    hints jsonb;
+    trouble boolean := exists (select from syncdesk.settings where key = 'install_trouble');
+    since timestamptz := clock_timestamp() - p_age_s * interval '1 second';
+begin
+    select coalesce(jsonb_agg(w order by n), '[]') into hints from (
+        select n, syncdesk.want(id, case when trouble then 'probe' else 'schedule' end, p_correlation, 'medium') as w
+        from (
+            select id, row_number() over () as n from (
+                select id from syncdesk.items
+                where removed_at is null and paused_at is null and state not in ('needs_you', 'error', 'removed')
+                    and coalesce(last_success_at, '-infinity') <= since
+                    -- A wish that still waits is not raised again.
+                    and (wanted = done or wanted_at <= since)
+                order by last_success_at nulls first, id
+                limit case when trouble then 1 else p_limit end
+                for update skip locked
+            ) oldest
+        ) numbered
+    ) wishes where w is not null;
+    return jsonb_build_object('hints', hints);
+end $$;
+
+-- ---------------------------------------------------------------- states
+
+-- An item enters a state. Answers the outbox row that tells the person, where there is news for them.
+create function syncdesk.item_enter(
+    p_item uuid, p_state text, p_code text, p_expires timestamptz, p_correlation text
+) returns bigint
+language plpgsql set search_path = '' as $$
+declare
+    was syncdesk.items;
+    made bigint;
+begin
+    select * into was from syncdesk.items where id = p_item for update;
+    if not found or was.removed_at is not null then return null; end if;
+    update syncdesk.items set state = p_state, state_code = p_code,
+        state_since = case when state = p_state and state_code is not distinct from p_code
+            then state_since else clock_timestamp() end,
+        expires_at = case when p_state = 'expiring' then coalesce(p_expires, expires_at) else expires_at end,
+        next_probe_at = case when p_state in ('needs_you', 'error') then clock_timestamp() + interval '1 day' end,
+        removed_at = case when p_state = 'removed' then clock_timestamp() end
+        where id = p_item;
+    -- Once, not at every run that meets the same trouble; trouble at the bank is nobody's task.
+    if p_state in ('needs_you', 'expiring', 'error', 'removed')
+            and (was.state, was.state_code) is distinct from (p_state, p_code) then
+        insert into syncdesk.outbox (kind, user_id, item_id, correlation_id, payload)
+        values ('item_state', was.user_id, p_item, p_correlation,
+            jsonb_build_object('state', p_state, 'code', p_code, 'institution', was.institution_name))
+        returning id into made;
+    end if;
+    return made;
+end $$;
+
+-- Keys, environment or plan of the install: one alarm, however many items meet it.
+create function syncdesk.install_trouble(p_code text, p_correlation text) returns bigint
+language plpgsql set search_path = '' as $$
+declare
+    made bigint;
+begin
+    insert into syncdesk.settings (key, value, updated_by)
+    values ('install_trouble', jsonb_build_object('code', p_code, 'since', clock_timestamp()), 'sync')
+    on conflict (key) do nothing;
+    if found then
+        insert into syncdesk.outbox (kind, correlation_id, payload)
+        values ('install_trouble', p_correlation, jsonb_build_object('code', p_code)) returning id into made;
+    end if;
+    return made;
+end $$;
+
+-- A webhook or probe told how an item stands. p_state 'healthy' ends trouble; p_want asks for a run.
+create function public.syncdesk_item_state(
+    p_item uuid, p_state text, p_code text, p_expires text, p_want boolean, p_trigger text, p_correlation text
+) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    made bigint;
+    hint jsonb;
+begin
+    if p_state is not null then
+        made := syncdesk.item_enter(p_item, p_state, p_code, p_expires::timestamptz, p_correlation);
+    end if;
+    if p_want then
+        hint := syncdesk.want(p_item, p_trigger, p_correlation, 'high');
+    end if;
+    return jsonb_build_object('outbox', made, 'hints', case when hint is null then '[]'::jsonb else jsonb_build_array(hint) end);
+end $$;
+
+create function public.syncdesk_item_pause(p_item uuid, p_paused boolean, p_by text, p_correlation text)
+returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    hint jsonb;
+    it syncdesk.items;
+begin
+    select * into it from syncdesk.items where id = p_item for update;
+    if not found then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    if it.removed_at is not null then
+        raise exception using errcode = 'SD409', message = 'This bank link was removed.';
+    end if;
+    update syncdesk.items set
+        paused_at = case when p_paused then coalesce(paused_at, clock_timestamp()) end,
+        paused_by = case when p_paused then p_by end,
+        done = case when p_paused then wanted else done end
+        where id = p_item;
+    if not p_paused and it.paused_at is not null then
+        hint := syncdesk.want(p_item, 'resume', p_correlation, 'high');
+    end if;
+    return jsonb_build_object('hints', case when hint is null then '[]'::jsonb else jsonb_build_array(hint) end);
+end $$;
+
+-- The sealed token, to call Plaid about the item outside a run (probe, removal, update mode).
+create function public.syncdesk_item_token(p_item uuid) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+declare
+    it syncdesk.items;
+begin
+    select * into it from syncdesk.items where id = p_item;
+    if not found then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    return jsonb_build_object('item_id', it.id, 'plaid_item_id', it.plaid_item_id, 'user_id', it.user_id,
+        'user', (select name from syncdesk.users where id = it.user_id),
+        'institution', it.institution_name, 'institution_id', it.institution_id, 'environment', it.environment,
+        'state', it.state, 'state_code', it.state_code, 'removed', it.removed_at is not null,
+        'access_token', it.access_token, 'access_key_id', it.access_key_id);
+end $$;
+
+-- Removed by the person: syncing ends, the data stays.
+create function public.syncdesk_item_remove(p_item uuid, p_by text, p_correlation text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+begin
+    update syncdesk.items set state = 'removed', state_code = 'REMOVED_BY_' || upper(p_by),
+        state_since = clock_timestamp(), removed_at = coalesce(removed_at, clock_timestamp()), done = wanted
+        where id = p_item;
+    if not found then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    return jsonb_build_object('item_id', p_item);
+end $$;
+
+-- Items in trouble whose daily look is due; the next one is set at once, so that two callers share the work.
+create function public.syncdesk_items_probe(p_limit integer) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    due jsonb;
+begin
+    with due_ as (
+        select id from syncdesk.items
+        where removed_at is null and paused_at is null and state in ('needs_you', 'error', 'expiring')
+            and coalesce(next_probe_at, '-infinity') <= clock_timestamp()
+        order by next_probe_at nulls first limit p_limit for update skip locked
+    ), set_ as (
+        update syncdesk.items i set next_probe_at = clock_timestamp() + interval '1 day'
+        from due_ where i.id = due_.id returning i.id
+    )
+    select coalesce(jsonb_agg(id), '[]') into due from set_;
+    return jsonb_build_object('items', due);
+end $$;
+
+-- ---------------------------------------------------------------- linking
+
+-- Items that look like the login about to be linked: same institution, same accounts by name and mask.
+create function public.syncdesk_item_twins(p_user text, p_institution_id text, p_accounts jsonb) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    return jsonb_build_object('twins', coalesce((
+        select jsonb_agg(jsonb_build_object('item_id', i.id, 'plaid_item_id', i.plaid_item_id))
+        from syncdesk.items i join syncdesk.users u on u.id = i.user_id
+        where u.name = p_user and i.institution_id = p_institution_id and i.removed_at is null
+            and exists (
+                select from syncdesk.accounts a, jsonb_array_elements(p_accounts) n
+                where a.item_id = i.id and a.mask is not null and a.mask = n ->> 'mask' and a.name = n ->> 'name'
+            )), '[]'));
+end $$;
+
+-- p_id is chosen by the caller: the token is sealed under it. An item that Plaid knows already is
+-- linked anew in place (its token was replaced); its cursor and rows stay.
+create function public.syncdesk_item_link(
+    p_id uuid, p_user text, p_plaid_item_id text, p_institution_id text, p_institution_name text, p_label text,
+    p_environment text, p_access_token text, p_access_key_id text, p_webhook_url text, p_accounts jsonb,
+    p_correlation text
+) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    user_ uuid;
+    owner_ uuid;
+    hint jsonb;
+begin
+    insert into syncdesk.users (name) values (p_user) on conflict (name) do nothing;
+    select id into user_ from syncdesk.users where name = p_user;
+    select user_id into owner_ from syncdesk.items where plaid_item_id = p_plaid_item_id and id <> p_id;
+    if owner_ is not null then
+        raise exception using errcode = 'SD409', message = 'This bank link is already known.';
+    end if;
+    insert into syncdesk.items as i (id, user_id, plaid_item_id, institution_id, institution_name, label, environment,
+        access_token, access_key_id, webhook_url)
+    values (p_id, user_, p_plaid_item_id, p_institution_id, coalesce(p_institution_name, ''), coalesce(p_label, ''),
+        p_environment, p_access_token, p_access_key_id, p_webhook_url)
+    on conflict (id) do update set access_token = excluded.access_token, access_key_id = excluded.access_key_id,
+        webhook_url = excluded.webhook_url, removed_at = null, paused_at = null, state = 'healthy', state_code = null,
+        state_since = clock_timestamp();
+    perform syncdesk.put_accounts(p_id, user_, p_accounts);
+    hint := syncdesk.want(p_id, 'link', p_correlation, 'high');
+    return jsonb_build_object('item_id', p_id, 'user_id', user_, 'hints', jsonb_build_array(hint));
+end $$;
+
+-- The install's item for one of Plaid's ids, null where there is none.
+create function public.syncdesk_item_find(p_plaid_item_id text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    return jsonb_build_object('item_id', (select id from syncdesk.items where plaid_item_id = p_plaid_item_id));
+end $$;
+
+-- ---------------------------------------------------------------- lists
+
+create view syncdesk.items_now as
+    select i.id, i.plaid_item_id, i.user_id, u.name as user_name, i.institution_id, i.institution_name, i.label,
+        case when i.removed_at is not null then 'removed'
+            when i.paused_at is not null then 'paused'
+            when l.item_id is not null then 'syncing'
+            else i.state end as state,
+        i.state_code, i.transactions, i.last_success_at, i.newest_data_at, i.expires_at, i.created_at, l.run_id
+    from syncdesk.items i
+        join syncdesk.users u on u.id = i.user_id
+        left join syncdesk.item_leases l on l.item_id = i.id and l.expires_at > clock_timestamp();
+
+-- types.Item; title, sentence and action are words, added where words live.
+create function syncdesk.item_json(i syncdesk.items_now) returns jsonb
+language sql stable set search_path = '' as $$
+    select jsonb_build_object('id', i.id, 'plaid_item_id', i.plaid_item_id, 'user_id', i.user_id,
+        'user', i.user_name, 'institution_id', i.institution_id, 'institution', i.institution_name, 'label', i.label,
+        'state', i.state, 'state_code', i.state_code, 'title', '', 'sentence', '', 'action', null,
+        'accounts', (select count(*) from syncdesk.accounts a where a.item_id = i.id and a.closed_at is null),
+        'transactions', i.transactions, 'last_success_at', syncdesk.iso(i.last_success_at),
+        'newest_data_at', syncdesk.iso(i.newest_data_at),
+        'next_sync_at', case when i.state in ('paused', 'removed', 'needs_you', 'error') then null else
+            (select syncdesk.iso(min(s.next_run_at)) from syncdesk.schedule s
+                where s.id like 'backup%' and s.paused_at is null) end,
+        'lag_s', round(extract(epoch from clock_timestamp() - i.last_success_at)::numeric, 1)::float8,
+        'progress', (select r.added from syncdesk.sync_runs r where r.id = i.run_id and r.state = 'running'))
+$$;
+
+create function public.syncdesk_items_list(p_state text, p_q text, p_after text, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    items_ jsonb;
+    counts_ jsonb;
+    last_ text;
+    n integer;
+    cap integer := least(greatest(coalesce(p_limit, 100), 1), 500);
+begin
+    with found_ as (
+        select i, lower(i.institution_name) || chr(1) || i.id::text as k from syncdesk.items_now i
+        where (p_state is null or i.state = p_state)
+            and (coalesce(p_q, '') = '' or position(lower(p_q) in lower(
+                i.institution_name || ' ' || i.label || ' ' || i.user_name || ' ' || i.id::text)) > 0)
+            -- Removed links are shown only where they are asked for.
+            and (p_state is not null or i.state <> 'removed')
+    ), page as (
+        select * from found_ where p_after is null or k collate "C" > convert_from(decode(p_after, 'hex'), 'UTF8') collate "C"
+        order by k collate "C" limit cap + 1
+    ), numbered as (select *, row_number() over (order by k collate "C") as n from page)
+    select coalesce(jsonb_agg(syncdesk.item_json(p.i) order by p.n) filter (where p.n <= cap), '[]'), count(*),
+        max(p.k) filter (where p.n = cap)
+    into items_, n, last_ from numbered p;
+    select coalesce(jsonb_object_agg(state, c), '{}') into counts_
+        from (select state, count(*) as c from syncdesk.items_now group by state) s;
+    return jsonb_build_object('items', items_, 'counts', counts_,
+        'next', case when n > cap then encode(convert_to(last_, 'UTF8'), 'hex') end);
+end $$;
+
+create function public.syncdesk_runs_list(p_item uuid, p_after text, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    cap integer := least(greatest(coalesce(p_limit, 20), 1), 500);
+    runs_ jsonb;
+    n integer;
+    last_ text;
+begin
+    with page as (
+        select r.* from syncdesk.sync_runs r where (p_item is null or r.item_id = p_item)
+            and (p_after is null or (r.started_at, r.id) <
+                (split_part(p_after, '/', 1)::timestamptz, split_part(p_after, '/', 2)::uuid))
+        order by r.started_at desc, r.id desc limit cap + 1
+    ), numbered as (select *, row_number() over (order by started_at desc, id desc) as n from page)
+    select coalesce(jsonb_agg(jsonb_build_object('id', p.id, 'trigger', p.trigger,
+            'started_at', syncdesk.iso(p.started_at),
+            'duration_ms', round(extract(epoch from p.finished_at - p.started_at)::numeric * 1000, 1)::float8,
+            'state', p.state, 'pages', p.pages, 'added', p.added, 'modified', p.modified, 'removed', p.removed,
+            'skipped', p.skipped, 'tagged', p.tagged, 'error_code', p.error ->> 'code',
+            'correlation_id', p.correlation_id) order by p.n) filter (where p.n <= cap), '[]'),
+        count(*), max(p.started_at::text || '/' || p.id::text) filter (where p.n = cap)
+    into runs_, n, last_ from numbered p;
+    return jsonb_build_object('runs', runs_, 'next', case when n > cap then last_ end);
+end $$;
+
+-- types.ItemDetail; "removes" is words, added where words live.
+create function public.syncdesk_item_get(p_item uuid) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    item_ jsonb;
+begin
+    select syncdesk.item_json(i) into item_ from syncdesk.items_now i where i.id = p_item;
+    if item_ is null then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    return jsonb_build_object('item', item_,
+        'accounts', coalesce((select jsonb_agg(jsonb_build_object('id', a.id, 'name', a.name, 'mask', a.mask,
+            'type', a.type, 'currency', coalesce(a.iso_currency_code, a.unofficial_currency_code),
+            'balance', a.balance_current::text, 'newest_data_at', syncdesk.iso(a.newest_data_at)) order by a.name, a.id)
+            from syncdesk.accounts a where a.item_id = p_item), '[]'),
+        'runs', public.syncdesk_runs_list(p_item, null, 20) -> 'runs',
+        'removes', '');
+end $$;
