@@ -1,0 +1,232 @@
+"""Calls to Plaid: plaid-python's configuration, authentication and connection pool, our own decoding.
+
+plaid-python's response models take seconds for 500 transactions, so answers are read as raw
+bytes and decoded by msgspec into `engine.plaid.types`. Everything that can go wrong comes out
+as one `PlaidError`. A client may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from engine.errors import SettingsError
+from engine.plaid import types
+from engine.plaid.errors import PlaidError, PlaidUnreachable, RateLimited, plaid_error
+from engine.settings import Settings
+
+T = TypeVar("T")
+
+#: Seconds to connect, and between two pieces of an answer. Plaid documents none; its slowest calls take tens.
+TIMEOUT = (5.0, 30.0)
+#: A page of 500 transactions is about 600 kB; anything near this is not an answer of Plaid.
+MAX_ANSWER = 64 * 1024 * 1024
+PAGE_SIZE = 500
+
+_HOSTS = {"sandbox": "https://sandbox.plaid.com", "production": "https://production.plaid.com"}
+
+
+class PlaidClient:
+    """Plaid's endpoints as methods. Opens nothing before the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._host = settings.plaid_url or _HOSTS.get(settings.plaid_env, "")
+        simulated = settings.plaid_env == "simulated"
+        self._client_id = settings.plaid_client_id or ("simulated" if simulated else None)
+        self._secret = settings.plaid_secret or ("simulated" if simulated else None)
+        self._connections = max(settings.sync_threads, settings.event_threads) * 2 + 2
+        self._lock = threading.Lock()
+        self._api: Any = None
+
+    # -- transactions
+
+    def transactions_sync(self, access_token: str, cursor: str | None, count: int = PAGE_SIZE) -> bytes:
+        """One raw answer of /transactions/sync; `engine.plaid.pages.read` makes rows of it.
+
+        Raises:
+            PlaidError: any failure, typed by what to do about it.
+        """
+        body: dict[str, Any] = {"access_token": access_token, "count": count}
+        if cursor:
+            body["cursor"] = cursor
+        # Asking for a page twice changes nothing, so a connection that was closed under us is tried anew.
+        return self._post("/transactions/sync", body, repeatable=True)
+
+    def transactions_refresh(self, access_token: str) -> None:
+        self._call("/transactions/refresh", {"access_token": access_token}, types.Ok)
+
+    # -- items and accounts
+
+    def item_get(self, access_token: str) -> types.ItemInfo:
+        return self._call("/item/get", {"access_token": access_token}, types.ItemAnswer, repeatable=True).item
+
+    def item_remove(self, access_token: str) -> None:
+        self._call("/item/remove", {"access_token": access_token}, types.Ok)
+
+    def item_webhook_update(self, access_token: str, url: str) -> types.ItemInfo:
+        body = {"access_token": access_token, "webhook": url}
+        return self._call("/item/webhook/update", body, types.ItemAnswer, repeatable=True).item
+
+    def accounts_get(self, access_token: str) -> types.AccountsAnswer:
+        return self._call("/accounts/get", {"access_token": access_token}, types.AccountsAnswer, repeatable=True)
+
+    def institution_name(self, institution_id: str, countries: tuple[str, ...] = ("US", "CA")) -> str:
+        body = {"institution_id": institution_id, "country_codes": list(countries)}
+        answer = self._call("/institutions/get_by_id", body, types.InstitutionAnswer, repeatable=True)
+        return answer.institution.name
+
+    # -- linking
+
+    def exchange(self, public_token: str) -> types.Exchanged:
+        """A public token (valid for 30 minutes) becomes the item's access token, once."""
+        return self._call("/item/public_token/exchange", {"public_token": public_token}, types.Exchanged)
+
+    def link_token_create(self, request: Mapping[str, Any]) -> types.LinkToken:
+        return self._call("/link/token/create", dict(request), types.LinkToken)
+
+    def link_token_get(self, link_token: str) -> types.LinkTokenAnswer:
+        return self._call("/link/token/get", {"link_token": link_token}, types.LinkTokenAnswer, repeatable=True)
+
+    # -- webhooks
+
+    def verification_key(self, kid: str) -> types.VerificationKey:
+        body = {"key_id": kid}
+        answer = self._call("/webhook_verification_key/get", body, types.VerificationKeyAnswer, repeatable=True)
+        return answer.key
+
+    # -- the seam
+
+    def close(self) -> None:
+        with self._lock:
+            if self._api is not None:
+                self._api.rest_client.pool_manager.clear()
+                self._api = None
+
+    def _call(self, path: str, body: dict[str, Any], kind: type[T], *, repeatable: bool = False) -> T:
+        raw = self._post(path, body, repeatable=repeatable)
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            failure = _not_plaid(path, 200)
+        raise failure
+
+    def _post(self, path: str, body: dict[str, Any], *, repeatable: bool) -> bytes:
+        from plaid.exceptions import ApiException, OpenApiException
+        from urllib3.exceptions import HTTPError
+
+        api = self._connected()
+        failure: PlaidError
+        for last in (not repeatable, True):
+            try:
+                answer = api.rest_client.POST(
+                    self._host + path,
+                    headers=dict(api.default_headers),
+                    body=body,
+                    _preload_content=False,
+                    _request_timeout=TIMEOUT,
+                )
+                data = _read(answer)
+                if data is not None and len(data) <= MAX_ANSWER:
+                    return data
+                failure = _not_plaid(path, answer.status)
+            except ApiException as error:
+                raise _refusal(path, error) from None
+            except HTTPError as error:
+                failure = _unreachable(path, type(error).__name__)
+                if not last and _was_closed(error):
+                    continue
+            except (OpenApiException, OSError, TypeError, ValueError) as error:
+                failure = _unreachable(path, type(error).__name__)
+            # Outside the handlers: the library's errors hold the request, which holds a token.
+            raise failure
+        raise failure
+
+    def _connected(self) -> Any:
+        api = self._api
+        if api is None:
+            with self._lock:
+                api = self._api
+                if api is None:
+                    api = self._api = self._open()
+        return api
+
+    def _open(self) -> Any:
+        from plaid.api_client import ApiClient
+        from plaid.configuration import Configuration
+        from urllib3 import Retry
+
+        if not self._host:
+            raise SettingsError("SYNCDESK_PLAID_URL is not set, so there is no bank to talk to.", setting="plaid_url")
+        if not (self._client_id and self._secret):
+            raise SettingsError(
+                "Plaid's keys are missing: set PLAID_CLIENT_ID and PLAID_SECRET.", setting="plaid_client_id"
+            )
+        configuration = Configuration(
+            host=self._host, api_key={"clientId": self._client_id, "secret": self._secret, "plaidVersion": "2020-09-14"}
+        )
+        configuration.connection_pool_maxsize = self._connections
+        configuration.retries = Retry(total=0, redirect=0)
+        api = ApiClient(configuration)
+        for name in configuration.auth_settings().values():
+            api.set_default_header(name["key"], name["value"])
+        api.set_default_header("Content-Type", "application/json")
+        api.set_default_header("Accept-Encoding", "gzip")
+        return api
+
+
+def _read(answer: Any) -> bytes | None:
+    """The body, or None where it is too big. The connection goes back to the pool only when all was read."""
+    data: bytes = answer.read(MAX_ANSWER + 1, decode_content=True)
+    if len(data) > MAX_ANSWER:
+        answer.close()
+        return None
+    answer.release_conn()
+    length = answer.headers.get("Content-Length")
+    if length and length.isdigit() and "Content-Encoding" not in answer.headers and int(length) != len(data):
+        return None
+    return data
+
+
+def _was_closed(error: Exception) -> bool:
+    from urllib3.exceptions import ProtocolError
+
+    return isinstance(error, ProtocolError)
+
+
+def _unreachable(path: str, reason: str) -> PlaidError:
+    return PlaidUnreachable(
+        "Plaid did not answer. The network or Plaid is down.", plaid_code="UNREACHABLE", path=path, reason=reason
+    )
+
+
+def _not_plaid(path: str, status: int) -> PlaidError:
+    return PlaidUnreachable(
+        "Something that is not Plaid answered in its place, such as a proxy.",
+        plaid_code="UNREACHABLE",
+        http_status=status,
+        path=path,
+        reason="not Plaid's answer",
+    )
+
+
+def _refusal(path: str, error: Any) -> PlaidError:
+    """Plaid's error body as a typed error; any other body as "not Plaid"."""
+    status = int(error.status or 0)
+    raw = error.body
+    if raw is None:
+        return _unreachable(path, "no answer")
+    try:
+        body = msgspec.json.decode(raw, type=types.ErrorBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+        if status == 429:
+            return RateLimited("Plaid asked us to slow down.", plaid_code="RATE_LIMIT", http_status=status, path=path)
+        return _not_plaid(path, status)
+    wait = (error.headers or {}).get("Retry-After", "")
+    detail: dict[str, Any] = {"path": path, "retry_after_s": int(wait)} if wait.isdigit() else {"path": path}
+    if body.error_code in ("INVALID_FIELD", "MISSING_FIELDS", "UNKNOWN_FIELDS"):
+        # Says which field of our request; it names fields, not values.
+        detail["refused_cursor"] = "cursor" in body.error_message.lower()
+    return plaid_error(body.error_code, body.error_type, request_id=body.request_id, http_status=status, **detail)

@@ -1,0 +1,292 @@
+"""A raw page of /transactions/sync becomes rows for the database, with exact amounts.
+
+The quick path decodes the page into structs. A page that holds a row we cannot read, or text
+that Postgres cannot store, goes the careful way: its good rows go in, the others are set
+aside with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine.plaid.errors import PlaidUnreachable
+from engine.plaid.types import Account, Balances, LooseSyncPage, Removed, SyncPage, Transaction
+
+_NUL = b"\\u0000"
+_KEPT_AS_THEY_ARE = (
+    "location",
+    "payment_meta",
+    "counterparties",
+    "logo_url",
+    "website",
+    "account_owner",
+    "transaction_code",
+)
+
+
+class Row(Struct, omit_defaults=True):
+    """A transaction in the words of the table ``syncdesk.transactions``; money as text."""
+
+    transaction_id: str
+    account_id: str
+    amount: Decimal
+    date: str
+    name: str | None = None
+    iso_currency_code: str | None = None
+    unofficial_currency_code: str | None = None
+    authorized_date: str | None = None
+    datetime: str | None = None
+    authorized_datetime: str | None = None
+    merchant_name: str | None = None
+    merchant_entity_id: str | None = None
+    original_description: str | None = None
+    payment_channel: str | None = None
+    check_number: str | None = None
+    pending: bool = False
+    pending_transaction_id: str | None = None
+    category_primary: str | None = None
+    category_detailed: str | None = None
+    category_confidence: str | None = None
+    category_version: str | None = None
+    extra: dict[str, Any] | None = None
+
+
+class Gone(Struct):
+    transaction_id: str
+
+
+class Body(Struct, omit_defaults=True):
+    """What ``syncdesk_sync_stage`` and ``syncdesk_sync_commit`` take as a page."""
+
+    added: list[Row] = field(default_factory=list)
+    modified: list[Row] = field(default_factory=list)
+    removed: list[Gone] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, ready for the database. ``skipped``: rows set aside, each with reason and body."""
+
+    body: Body
+    accounts: list[Account]
+    status: str
+    next_cursor: str
+    has_more: bool
+    request_id: str
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.body.added) + len(self.body.modified) + len(self.body.removed)
+
+    def text(self) -> str:
+        """The rows as JSON text for the database."""
+        return msgspec.json.encode(self.body).decode()
+
+
+def read(raw: bytes) -> Page:
+    """Rows of one raw answer.
+
+    Raises:
+        PlaidUnreachable: it is no answer of /transactions/sync at all.
+    """
+    if _NUL not in raw:
+        try:
+            page = msgspec.json.decode(raw, type=SyncPage)
+            body = Body(
+                [to_row(row) for row in page.added],
+                [to_row(row) for row in page.modified],
+                [Gone(row.transaction_id) for row in page.removed],
+            )
+            return _page(page, body, page.accounts, [])
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
+            pass
+    return _read_carefully(raw)
+
+
+def to_row(row: Transaction) -> Row:
+    """Plaid's transaction in the table's words.
+
+    Raises:
+        ValueError: a date that is none.
+    """
+    _check_date(row.date)
+    if row.authorized_date is not None:
+        _check_date(row.authorized_date)
+    category = row.personal_finance_category
+    extra = {name: value for name in _KEPT_AS_THEY_ARE if (value := getattr(row, name)) is not None}
+    return Row(
+        row.transaction_id,
+        row.account_id,
+        row.amount,
+        row.date,
+        row.name,
+        row.iso_currency_code,
+        row.unofficial_currency_code,
+        row.authorized_date,
+        row.datetime,
+        row.authorized_datetime,
+        row.merchant_name,
+        row.merchant_entity_id,
+        row.original_description,
+        row.payment_channel,
+        row.check_number,
+        row.pending,
+        row.pending_transaction_id,
+        category.primary if category else None,
+        category.detailed if category else None,
+        category.confidence_level if category else None,
+        (category.version if category else None) or row.personal_finance_category_version,
+        extra or None,
+    )
+
+
+def account_json(account: Account) -> dict[str, Any]:
+    """An account in the words of ``syncdesk.put_accounts``; balances as text."""
+    return {
+        "account_id": account.account_id,
+        "persistent_account_id": account.persistent_account_id,
+        "name": account.name,
+        "official_name": account.official_name,
+        "mask": account.mask,
+        "type": account.type,
+        "subtype": account.subtype,
+        "iso_currency_code": account.balances.iso_currency_code,
+        "unofficial_currency_code": account.balances.unofficial_currency_code,
+        "current": _text(account.balances.current),
+        "available": _text(account.balances.available),
+        "limit": _text(account.balances.limit),
+    }
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
+
+
+def _check_date(text: str) -> None:
+    if len(text) != 10:
+        raise ValueError("not a date")
+    date.fromisoformat(text)
+
+
+def _page(page: SyncPage | LooseSyncPage, body: Body, accounts: list[Account], skipped: list[dict[str, Any]]) -> Page:
+    return Page(
+        _once(body),
+        accounts,
+        page.transactions_update_status,
+        page.next_cursor or "",
+        page.has_more,
+        page.request_id,
+        skipped,
+    )
+
+
+def _once(body: Body) -> Body:
+    """Each id once a page: the last word counts, and "removed" is the last word of all."""
+    total = len(body.added) + len(body.modified) + len(body.removed)
+    ids = {row.transaction_id for row in body.added}
+    ids.update(row.transaction_id for row in body.modified)
+    ids.update(row.transaction_id for row in body.removed)
+    if len(ids) == total:
+        return body
+    removed = {row.transaction_id: row for row in body.removed}
+    modified = {row.transaction_id: row for row in body.modified if row.transaction_id not in removed}
+    added = {
+        row.transaction_id: row
+        for row in body.added
+        if row.transaction_id not in removed and row.transaction_id not in modified
+    }
+    return Body(list(added.values()), list(modified.values()), list(removed.values()))
+
+
+def _read_carefully(raw: bytes) -> Page:
+    try:
+        tree = json.loads(raw.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=str)
+        page = msgspec.convert(tree, LooseSyncPage)
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        failure = PlaidUnreachable(
+            "Something that is not Plaid answered in its place, such as a proxy.",
+            plaid_code="UNREACHABLE",
+            path="/transactions/sync",
+            reason="not Plaid's answer",
+        )
+    else:
+        skipped: list[dict[str, Any]] = []
+        added = [row for entry in page.added if (row := _careful_row(entry, skipped)) is not None]
+        modified = [row for entry in page.modified if (row := _careful_row(entry, skipped)) is not None]
+        removed = [Gone(entry.transaction_id) for entry in _sound(page.removed, Removed)]
+        return _page(page, Body(added, modified, removed), _careful_accounts(page.accounts), skipped)
+    raise failure
+
+
+def _careful_row(entry: Any, skipped: list[dict[str, Any]]) -> Row | None:
+    reason = _unstorable(entry)
+    if reason is None:
+        try:
+            return to_row(msgspec.json.decode(_encode(entry), type=Transaction))
+        except msgspec.ValidationError as error:
+            reason = _where(error)
+        except (ValueError, msgspec.MsgspecError):
+            reason = "a date that is none"
+    clean = _clean(entry)
+    identity = clean.get("transaction_id") if isinstance(clean, dict) else None
+    skipped.append({"transaction_id": identity if isinstance(identity, str) else None, "reason": reason, "body": clean})
+    return None
+
+
+def _encode(entry: Any) -> bytes:
+    # Decimals go out as JSON numbers with their own digits.
+    return msgspec.json.Encoder(decimal_format="number").encode(entry)
+
+
+def _careful_accounts(entries: list[Any]) -> list[Account]:
+    accounts = []
+    for account in _sound(entries, Account):
+        account.balances = account.balances or Balances()
+        accounts.append(account)
+    return accounts
+
+
+def _sound(entries: list[Any], kind: type[Any]) -> list[Any]:
+    found = []
+    for entry in entries:
+        try:
+            found.append(msgspec.json.decode(_encode(_clean(entry)), type=kind))
+        except (msgspec.MsgspecError, ValueError):
+            continue
+    return found
+
+
+def _unstorable(value: Any) -> str | None:
+    """Why Postgres cannot store a text inside ``value``, or None."""
+    if isinstance(value, str):
+        if "\0" in value:
+            return "text with a NUL character"
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            return "text with half a character (lone surrogate)"
+        return None
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((reason for part in parts if (reason := _unstorable(part)) is not None), None)
+
+
+def _clean(value: Any) -> Any:
+    """The same with what cannot be stored replaced, to be kept beside the reason."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_clean(key): _clean(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_clean(part) for part in value]
+    return value
+
+
+def _where(error: msgspec.ValidationError) -> str:
+    """msgspec names the field and what was expected, never the value."""
+    return str(error)[:200]
