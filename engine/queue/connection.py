@@ -1,0 +1,80 @@
+"""Connections to the broker: time limits by role, and one seam from redis-py's errors to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import redis
+from redis.backoff import NoBackoff
+from redis.client import PubSub
+from redis.retry import Retry
+
+from engine.errors import BrokerUnavailable, SettingsError
+
+Role = Literal["worker", "api", "hint"]
+
+# Seconds to connect, seconds to answer. A hint must never hold up a webhook's answer, so it gives up at once:
+# the reconciler puts back what it could not say.
+_LIMITS: dict[Role, tuple[float, float]] = {"worker": (2.0, 5.0), "api": (1.0, 2.0), "hint": (0.25, 0.25)}
+
+
+def connect(url: str, role: Role) -> redis.Redis:
+    """A client of the broker at ``url`` (``redis://`` or ``rediss://``). Does not connect yet.
+
+    One repeat after a lost connection, none after a time limit: a connection that idled through a
+    restart of the broker costs nothing, and a broker that hangs is not waited for twice.
+
+    Raises:
+        SettingsError: the URL is none that redis-py understands (the message does not repeat it).
+    """
+    to_connect, to_answer = _LIMITS[role]
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": to_connect,
+        "socket_timeout": to_answer,
+        "socket_keepalive": True,
+        "protocol": 2,
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        "health_check_interval": 0,
+    }
+    try:
+        return redis.Redis.from_url(url, **options)
+    except ValueError as error:
+        raise SettingsError("REDIS_URL is no address of a Redis server (redis:// or rediss://).") from error
+
+
+def subscription(client: redis.Redis, *, ignore_confirmations: bool = False) -> PubSub:
+    """A pub/sub connection of its own (redis-py leaves the method untyped)."""
+    make: Callable[..., PubSub] = client.pubsub
+    return make(ignore_subscribe_messages=ignore_confirmations)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn redis-py's errors into ours.
+
+    Raises:
+        BrokerUnavailable: not reachable, too slow, refusing us, loading or full.
+    """
+    try:
+        yield
+    except redis.RedisError as error:
+        raise BrokerUnavailable(_sentence(error), cause=type(error).__name__) from error
+    except OSError as error:
+        raise BrokerUnavailable("Redis cannot be reached.", cause=type(error).__name__) from error
+
+
+def _sentence(error: redis.RedisError) -> str:
+    if isinstance(error, redis.AuthenticationError):
+        return "Redis refuses our password."
+    if isinstance(error, redis.TimeoutError):
+        return "Redis does not answer in time."
+    if isinstance(error, redis.BusyLoadingError):
+        return "Redis is still loading its data."
+    if isinstance(error, redis.ConnectionError):
+        return "Redis cannot be reached."
+    if isinstance(error, redis.ResponseError) and str(error).startswith("OOM"):
+        return "Redis is out of memory and takes no new jobs."
+    return "Redis refuses a command."

@@ -1,0 +1,97 @@
+"""What travels between the queue and those who run its jobs: a taken job, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dramatiq import Message
+from dramatiq.broker import MessageProxy
+
+# How much a job's references may hold; a payload that needs more does not hold references.
+MAX_ARGUMENTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A job that this process runs now. ``start`` is its number among the job's starts, from 1."""
+
+    id: str
+    queue: str
+    actor: str
+    args: str
+    kwargs: str
+    lane: str
+    user_id: str
+    item_id: str
+    institution: str
+    trigger: str
+    correlation: str
+    queued_ms: int
+    start: int
+    tries: int
+    final: str
+    waited_ms: int
+    key: str
+
+    @classmethod
+    def from_script(cls, queue: str, row: list[str]) -> Taken:
+        """Read one row of the take script's answer."""
+        return cls(
+            id=row[0],
+            queue=queue,
+            actor=row[1],
+            args=row[2],
+            kwargs=row[3],
+            lane=row[4],
+            user_id=row[5],
+            item_id=row[6],
+            institution=row[7],
+            trigger=row[8],
+            correlation=row[9],
+            queued_ms=int(row[10]),
+            start=int(row[11]),
+            tries=int(row[12]),
+            final=row[13],
+            waited_ms=int(row[14]),
+            key=row[15],
+        )
+
+    def message(self) -> Message[Any]:
+        """The job as Dramatiq's message."""
+        return Message(
+            queue_name=self.queue,
+            actor_name=self.actor,
+            args=tuple(json.loads(self.args)) if self.args != "[]" else (),
+            kwargs=json.loads(self.kwargs) if self.kwargs != "{}" else {},
+            options={},
+            message_id=self.id,
+            message_timestamp=self.queued_ms,
+        )
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a start ended, decided by middleware and carried out by the consumer.
+
+    ``error`` is JSON of a scrubbed error. ``counts``: whether a retry uses up one of the attempts.
+    ``more``: the wish was raised again meanwhile, so one more job follows. ``recorded``: what the record
+    of one that failed for good needs besides (fingerprint, code).
+    """
+
+    kind: Literal["done", "retry", "failed", "back"]
+    error: str = ""
+    delay_ms: int = 0
+    counts: bool = True
+    more: bool = False
+    recorded: dict[str, Any] = field(default_factory=dict)
+
+
+class Proxy(MessageProxy):
+    """Dramatiq's view of a taken job, with what we know besides."""
+
+    def __init__(self, job: Taken) -> None:
+        super().__init__(job.message())
+        self.job = job
+        self.outcome: Outcome | None = None

@@ -1,0 +1,46 @@
+"""The free threads of one process, shared by the consumers of all its queues."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Slots:
+    """Counts threads without a job, so that never more is taken than can start at once."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._free = size
+        self._waiting = 0
+        self._changed = threading.Condition()
+
+    @property
+    def busy(self) -> int:
+        return self.size - self._free
+
+    @property
+    def waiting(self) -> int:
+        """Consumers that wait for a thread; a finished job then gives its thread to them."""
+        return self._waiting
+
+    def acquire(self, timeout: float) -> int:
+        """All that are free (at least one), or 0 after ``timeout`` seconds."""
+        with self._changed:
+            if not self._free:
+                self._waiting += 1
+                try:
+                    self._changed.wait(timeout)
+                finally:
+                    self._waiting -= 1
+            got, self._free = self._free, 0
+            return got
+
+    def release(self, count: int = 1) -> None:
+        with self._changed:
+            self._free += count
+            self._changed.notify()
+
+    def wake(self) -> None:
+        """Let every waiting consumer look up."""
+        with self._changed:
+            self._changed.notify_all()
