@@ -8,7 +8,9 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -63,6 +65,71 @@ def store(database_url: str) -> Iterator[Transport]:
     from engine.store.direct import Direct
 
     made = Direct(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def pooler(cluster: servers.Cluster) -> Iterator[str]:
+    """pgbouncer in transaction mode before the cluster: its URL with ``{database}`` to be filled in."""
+    from tests.support.pooler import pgbouncer
+
+    with pgbouncer(cluster.url("postgres")) as url:
+        yield url
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to a database: which server, and how the transport gets there."""
+
+    server: str
+    door: str
+
+
+BACKENDS = [
+    pytest.param(Backend("cluster", "direct"), id="direct"),
+    pytest.param(Backend("cluster", "rest"), id="rest"),
+    pytest.param(Backend("cluster15", "direct"), id="direct-15", marks=pytest.mark.debian15),
+    pytest.param(Backend("cluster15", "rest"), id="rest-15", marks=pytest.mark.debian15),
+    pytest.param(Backend("cluster", "pooled"), id="pooled", marks=pytest.mark.pgbouncer),
+]
+
+
+@pytest.fixture(params=BACKENDS)
+def any_backend(request: pytest.FixtureRequest) -> Backend:
+    """Each supported way to a database, in turn."""
+    backend: Backend = request.param
+    return backend
+
+
+@pytest.fixture
+def any_database_url(request: pytest.FixtureRequest, any_backend: Backend) -> Iterator[str]:
+    """A fresh database behind the way under test, for looking at it directly."""
+    with request.getfixturevalue(any_backend.server).fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def any_store(request: pytest.FixtureRequest, any_backend: Backend, any_database_url: str) -> Iterator[Transport]:
+    """The transport under test: direct, through REST, on Postgres 18 and 15, and through a pooler."""
+    from engine.store.direct import Direct
+
+    made: Transport
+    if any_backend.door == "rest":
+        from engine.store.rest import Rest
+        from tests.support.rpc_server import RpcServer
+
+        key = "service-key-of-the-tests"
+        with RpcServer(any_database_url, key) as server:
+            made = Rest(server.url, key)
+            yield made
+            made.close()
+        return
+    url = any_database_url
+    if any_backend.door == "pooled":
+        database = urlsplit(url).path.removeprefix("/")
+        url = request.getfixturevalue("pooler").format(database=database)
+    made = Direct(url)
     yield made
     made.close()
 

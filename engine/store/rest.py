@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,6 +13,8 @@ from engine.store import failures
 
 if TYPE_CHECKING:
     from supabase import Client
+
+_NAMED = re.compile(r'\b(constraint|relation|table|column) "([^"]+)"')
 
 
 class Rest:
@@ -44,9 +48,18 @@ def _client(url: str, key: str, timeout_s: float) -> Client:
     from supabase import ClientOptions, create_client
 
     options = ClientOptions(
-        auto_refresh_token=False, persist_session=False, postgrest_client_timeout=timeout_s, schema="public"
+        auto_refresh_token=False,
+        persist_session=False,
+        postgrest_client_timeout=httpx.Timeout(timeout_s, connect=5.0),
+        # A call that may have happened is not sent again by the client: the job that made it knows what is safe.
+        postgrest_client_retry=False,
     )
-    return create_client(url, key, options)
+    with warnings.catch_warnings():
+        # supabase hands its own timeout on in a way that its own postgrest calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        client = create_client(url, key, options)
+        _ = client.postgrest  # made on first use; here, so that threads find it made
+    return client
 
 
 def _failure(name: str, error: Any) -> SyncdeskError:
@@ -59,4 +72,14 @@ def _failure(name: str, error: Any) -> SyncdeskError:
         if status >= 500 or status in (408, 429):
             return StoreUnavailable("The Supabase project does not answer.", function=name, status=status)
         return StoreRefused(f"The Supabase project refused {name} (HTTP {status}).", function=name, status=status)
-    return failures.from_sqlstate(name, code, str(error.message or ""))
+    message = str(error.message or "")
+    # For a violated constraint Postgres' message has nothing but names; the values are in the details.
+    named = dict(_NAMED.findall(message)) if code.startswith("23") else {}
+    return failures.from_sqlstate(
+        name,
+        code,
+        message,
+        constraint=named.get("constraint"),
+        table=named.get("relation") or named.get("table"),
+        column=named.get("column"),
+    )
