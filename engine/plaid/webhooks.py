@@ -44,10 +44,10 @@ class Refused(SyncdeskError):
         self.reason = reason
 
 
-class KeysUnavailable(SyncdeskError):
+class KeyUnavailable(SyncdeskError):
     """The key of the signature is not known and Plaid cannot be asked now: answer 503, Plaid sends it again."""
 
-    code: ClassVar[str] = "WEBHOOK_KEYS_UNAVAILABLE"
+    code: ClassVar[str] = "WEBHOOK_KEY_UNAVAILABLE"
     retryable: ClassVar[bool] = True
 
 
@@ -76,7 +76,7 @@ class Verifier:
 
         Raises:
             Refused: no signature, a wrong one, too old, or for another body.
-            KeysUnavailable: cannot be decided now.
+            KeyUnavailable: cannot be decided now.
         """
         token = headers.get("plaid-verification")
         if token:
@@ -161,7 +161,7 @@ class _Keys:
 
         Raises:
             Refused: Plaid does not know the id, or the key has expired.
-            KeysUnavailable: Plaid cannot be asked.
+            KeyUnavailable: Plaid cannot be asked.
         """
         entry = self._known(kid)
         if entry is None:
@@ -185,10 +185,10 @@ class _Keys:
         now = clock.monotonic()
         try:
             if len(self._asked) == LOOKUPS_A_MINUTE and now - self._asked[0] < 60:
-                raise KeysUnavailable("Too many unknown key ids arrive; Plaid is not asked for more of them now.")
+                raise KeyUnavailable("Too many unknown key ids arrive; Plaid is not asked for more of them now.")
             self._asked.append(now)
             entry = self._fetch(kid, now)
-        except KeysUnavailable:
+        except KeyUnavailable:
             if stale is None or stale.key is None:
                 raise
             return stale  # a key once given is good until its own expiry, also while Plaid is away
@@ -207,7 +207,7 @@ class _Keys:
             # Our own request was fine, so "wrong field" and "not found" mean: no such key.
             if error.reaction is Reaction.OUR_BUG:
                 return _Entry(None, now)
-            raise KeysUnavailable("Plaid cannot be asked for the key of this signature now.") from error
+            raise KeyUnavailable("Plaid cannot be asked for the key of this signature now.") from error
         if found.kty != "EC" or found.crv != "P-256" or found.kid != kid:
             return _Entry(None, now)
         try:

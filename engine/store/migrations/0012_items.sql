@@ -14,7 +14,7 @@ language sql set search_path = '' as $$
         wanted_trigger = p_trigger,
         wanted_correlation = p_correlation
     where id = p_item and removed_at is null and paused_at is null
-    returning jsonb_build_object('item_id', id, 'user_id', user_id, 'institution', coalesce(institution_id, ''),
+    returning jsonb_build_object('item_id', id, 'user_id', user_id, 'institution', institution_name,
         'lane', wanted_lane, 'plaid_item_id', plaid_item_id)
 $$;
 

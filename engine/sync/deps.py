@@ -1,0 +1,70 @@
+"""What a sync needs from the rest of the engine, in its narrowest form; pure of queue and web server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.plaid.client import PlaidClient
+from engine.settings import Settings
+from engine.sync.leases import LeaseKeeper
+
+
+class Store(Protocol):
+    """`engine.store.Transport`: one SQL function a call."""
+
+    def call(self, name: str, /, **params: Any) -> Any: ...
+
+
+class Sealer(Protocol):
+    """`engine.secrets`: access tokens at rest, each bound to its item's id."""
+
+    def seal(self, plaintext: str, bound_to: str) -> tuple[str, str]:
+        """The sealed text and the id of the key that sealed it."""
+
+    def unseal(self, text: str, key_id: str, bound_to: str) -> str: ...
+
+
+class Limiter(Protocol):
+    """Token buckets that hold over the whole install (`engine.queue.buckets`, bound to its Redis)."""
+
+    def __call__(self, name: str, per_minute: float) -> float:
+        """Take one call from the bucket: 0.0, or the seconds after which to ask again."""
+
+
+class Hints(Protocol):
+    """`engine.queue.hints.Hints`."""
+
+    def sync(
+        self, item_id: str, user_id: str, institution: str | None, lane: str, trigger: str, correlation: str
+    ) -> str: ...
+
+    def notification(self, outbox_id: int, user_id: str | None, correlation: str) -> str: ...
+
+
+class Publish(Protocol):
+    """`engine.queue.events.publish`, bound to its Redis."""
+
+    def __call__(self, topic: str, identifier: str | None = None) -> None: ...
+
+
+@dataclass(kw_only=True)
+class Deps:
+    """One for a process, shared by its threads. ``owner`` names the process in lease rows.
+
+    Without Redis (a direct run from the API) ``limiter``, ``hints`` and ``publish`` are None: the
+    reconciler finds what was not hinted.
+    """
+
+    store: Store
+    plaid: PlaidClient
+    secrets: Sealer
+    settings: Settings
+    owner: str
+    limiter: Limiter | None = None
+    hints: Hints | None = None
+    publish: Publish | None = None
+    leases: LeaseKeeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leases = LeaseKeeper(self.store, self.settings.lease_s)

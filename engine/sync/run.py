@@ -1,0 +1,407 @@
+"""One run of one item: claim, pages, matches, one commit.
+
+Pages are staged as they come, the next one fetched meanwhile; the last (or only) page goes
+with the commit. A pagination that must restart throws its pages away and begins again at the
+cursor of its first page. Every end is recorded before it is reported.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from engine import clock
+from engine.errors import BrokerUnavailable, StoreUnavailable, SyncdeskError
+from engine.logs import logger
+from engine.matching.plan import plan
+from engine.matching.types import MatchInputs
+from engine.plaid import pages
+from engine.plaid.errors import MustRestart, PlaidError, RateLimited, Reaction
+from engine.plaid.pages import Page, account_json
+from engine.plaid.types import Account
+from engine.sync.arrivals import Arrivals
+from engine.sync.deps import Deps
+from engine.sync.leases import Lease
+
+RESTARTS = 5
+"""How often one run begins its pagination again before it is left to a later attempt."""
+FIRST_PAGE_RESTARTS = 3
+"""Mutation errors on the first page of a stored cursor after which the cursor itself is suspected."""
+REMATCHES = 8
+LONGEST_S = 3600.0
+
+State = Literal["done", "not_ready", "nothing", "busy", "paused", "removed", "install_paused", "stale"]
+log = logger("sync")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. ``wanted_more``: a trigger came meanwhile, so exactly one more run is due."""
+
+    state: State
+    run_id: str
+    added: int = 0
+    modified: int = 0
+    removed: int = 0
+    skipped: int = 0
+    tagged: int = 0
+    pages: int = 0
+    wanted_more: bool = False
+    lane: str = "medium"
+    user_id: str | None = None
+    institution: str | None = None
+    timing: dict[str, float] = field(default_factory=dict)
+
+
+class LostLease(SyncdeskError):
+    """The run took so long without the database that its item may belong to another one now."""
+
+    code = "LEASE_LOST"
+    retryable = True
+
+
+class TooLong(SyncdeskError):
+    """The run went over its time; what it fetched was thrown away."""
+
+    code = "RUN_TOO_LONG"
+    retryable = True
+
+
+class _Again(Exception):
+    """Begin the pagination again; ``replay``: from the empty cursor."""
+
+    def __init__(self, replay: bool = False) -> None:
+        super().__init__()
+        self.replay = replay
+
+
+def run_item(deps: Deps, item_id: str, *, job_id: str, trigger: str, correlation: str) -> RunResult:
+    """Sync one item as far as its bank has news.
+
+    Raises:
+        PlaidError: by what to do about it; the item's state is already recorded.
+        StoreUnavailable, StoreRefused: the database is away or refused for good.
+        LostLease, TooLong: try again.
+    """
+    started = clock.monotonic()
+    run_id = str(uuid.uuid4())
+    claim = deps.store.call(
+        "sync_claim",
+        item=item_id,
+        run=run_id,
+        owner=f"{deps.owner}/{threading.get_native_id()}",
+        job=job_id,
+        trigger=trigger,
+        correlation=correlation,
+        lease_ms=int(deps.settings.lease_s * 1000),
+    )
+    if claim["status"] != "claimed":
+        return RunResult(claim["status"], run_id)
+    with deps.leases.hold(item_id, claim["fence"]) as lease:
+        run = _Run(deps, item_id, run_id, correlation, claim, lease, {"claim_ms": clock.ms_since(started)})
+        try:
+            result = run.go()
+        except Exception as error:
+            run.failed(error)
+            raise
+    run.tell(result)
+    return result
+
+
+class _Run:
+    """One claimed run. Lives in one thread; a second one fetches the next page while this one stages."""
+
+    def __init__(
+        self,
+        deps: Deps,
+        item_id: str,
+        run_id: str,
+        correlation: str,
+        claim: dict[str, Any],
+        lease: Lease,
+        timing: dict[str, float],
+    ) -> None:
+        self._deps, self._item, self._run, self._correlation = deps, item_id, run_id, correlation
+        self._claim, self._lease, self._timing = claim, lease, timing
+        self._inputs = msgspec.convert(claim["matching"] or {}, MatchInputs, strict=False)
+        self._token = ""
+        self._replay = bool(claim["replay"])
+        self._deadline = clock.monotonic() + LONGEST_S
+        self._outbox: int | None = None
+        self._forget_pages()
+
+    def _forget_pages(self) -> None:
+        self._arrivals = Arrivals(self._item, self._inputs)
+        self._accounts: dict[str, Account] = {}
+        self._skipped: list[dict[str, Any]] = []
+        self._staged = self._rows = 0
+
+    def go(self) -> RunResult:
+        deps, claim = self._deps, self._claim
+        self._token = deps.secrets.unseal(claim["access_token"], claim["access_key_id"], self._item)
+        cursor: str | None = claim["cursor"]
+        first_page_restarts = 0
+        for _ in range(RESTARTS + 1):
+            try:
+                page = self._paginate(cursor)
+                return self._commit(page)
+            except _Again as again:
+                if again.replay:
+                    first_page_restarts += 1
+                if self._may_replay(again, cursor, first_page_restarts):
+                    cursor, self._replay = None, True
+                    self._timing["replay"] = 1
+                deps.store.call("sync_abort", run=self._run)
+                self._forget_pages()
+        raise MustRestart(
+            "The data changed again and again while it was read.",
+            plaid_code="TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION",
+            plaid_type="TRANSACTIONS_ERROR",
+        )
+
+    def _may_replay(self, again: _Again, cursor: str | None, first_page_restarts: int) -> bool:
+        if not again.replay or cursor is None:
+            return False
+        return self._timing.get("refused") == 1 or first_page_restarts >= FIRST_PAGE_RESTARTS
+
+    # -- pages
+
+    def _paginate(self, cursor: str | None) -> Page:
+        """Stage every page but the last, which is returned."""
+        page = self._first(cursor)
+        if not page.has_more:
+            return page
+        while page.has_more:
+            self._check()
+            ahead = _in_background(lambda at=page.next_cursor: self._fetch(at))  # type: ignore[misc]
+            self._take_in(page)
+            text = page.text()
+            answer = self._deps.store.call("sync_stage", run=self._run, page=self._staged, body=text)
+            self._staged += 1
+            self._rows += answer["rows"]
+            del page, text
+            try:
+                page = ahead.result()
+            except MustRestart:
+                raise _Again from None
+        return page
+
+    def _first(self, cursor: str | None) -> Page:
+        try:
+            return self._fetch(cursor)
+        except MustRestart:
+            raise _Again(replay=True) from None
+        except PlaidError as error:
+            # A cursor of another environment, or of a backup that was restored: once from the start.
+            if cursor is None or error.plaid_code != "INVALID_FIELD" or not error.detail.get("refused_cursor"):
+                raise
+            self._timing["refused"] = 1
+            raise _Again(replay=True) from None
+
+    def _fetch(self, cursor: str | None) -> Page:
+        self._wait_for_turn()
+        began = clock.monotonic()
+        raw = self._deps.plaid.transactions_sync(self._token, cursor)
+        self._add("plaid_ms", began)
+        began = clock.monotonic()
+        page = pages.read(raw)
+        self._add("decode_ms", began)
+        if page.has_more and not page.next_cursor:
+            raise MustRestart("A page without a way to the next one.", plaid_code="UNREACHABLE")
+        return page
+
+    def _wait_for_turn(self) -> None:
+        """Plaid's published limits, kept for the whole install; without Redis its own refusals must do."""
+        limiter, settings = self._deps.limiter, self._deps.settings
+        if limiter is None:
+            return
+        for name, per_minute in (
+            (f"item:{self._item}", settings.plaid_item_limit),
+            ("client", settings.plaid_client_limit),
+        ):
+            try:
+                while (wait := limiter(name, per_minute)) > 0:
+                    self._check()
+                    # Not all that wait may come back at the same moment.
+                    time.sleep(min(wait, 5.0) * random.uniform(1.0, 1.1))
+            except BrokerUnavailable:
+                return
+
+    def _check(self) -> None:
+        if self._lease.lost.is_set():
+            raise LostLease("The run lost its hold on the bank link and stopped; another run carries on.")
+        if clock.monotonic() > self._deadline:
+            raise TooLong("The run took longer than an hour and was stopped.")
+
+    def _take_in(self, page: Page) -> None:
+        began = clock.monotonic()
+        self._arrivals.add(page.body)
+        self._accounts.update((account.account_id, account) for account in page.accounts)
+        self._skipped += page.skipped
+        self._add("match_ms", began)
+
+    # -- commit
+
+    def _commit(self, page: Page) -> RunResult:
+        self._check()
+        self._take_in(page)
+        store = self._deps.store
+        parameters: dict[str, Any] = {
+            "run": self._run,
+            "item": self._item,
+            "fence": self._claim["fence"],
+            "from_cursor": self._claim["cursor"],
+            "to_cursor": page.next_cursor,
+            "pages": self._staged + 1,
+            "rows": self._rows,
+            "body": page.text(),
+            "accounts": [account_json(account) for account in self._accounts.values()],
+            "update_status": page.status,
+            "replay": self._replay,
+            "skipped": self._skipped or None,
+            "correlation": self._correlation,
+        }
+        for _ in range(REMATCHES):
+            began = clock.monotonic()
+            matches = self._matches()
+            self._add("match_ms", began)
+            answer = store.call(
+                "sync_commit",
+                matches=matches,
+                match_version=self._inputs.version,
+                timing=self._timing,
+                **parameters,
+            )
+            if answer["status"] != "rematch":
+                break
+            self._inputs = msgspec.convert(answer["matching"], MatchInputs, strict=False)
+        return self._ended(answer, page)
+
+    def _matches(self) -> list[Any] | None:
+        if not self._inputs.bills:
+            return None
+        planned = plan(self._inputs, self._arrivals.payments, self._arrivals.gone, clock.now().date())
+        built: list[Any] = msgspec.to_builtins(planned)
+        return built
+
+    def _ended(self, answer: dict[str, Any], page: Page) -> RunResult:
+        status = answer["status"]
+        if status == "missing":
+            raise _Again
+        if status == "rematch":
+            raise StoreUnavailable("The bills changed again and again while the run was matched.")
+        if status != "ok":
+            # Its pages are swept by whoever took over.
+            return RunResult("stale", self._run, user_id=self._claim["user_id"])
+        self._outbox = answer["outbox"]
+        not_ready = page.status == "NOT_READY" or not page.next_cursor
+        return RunResult(
+            "not_ready" if not_ready else "done",
+            self._run,
+            added=answer["added"],
+            modified=answer["modified"],
+            removed=answer["removed"],
+            skipped=answer["skipped"],
+            tagged=answer["tagged"],
+            pages=self._staged + 1,
+            wanted_more=answer["wanted_more"],
+            lane=answer["lane"],
+            user_id=self._claim["user_id"],
+            institution=self._claim["institution"],
+            timing=answer.get("timing") or {},
+        )
+
+    # -- ends
+
+    def failed(self, error: Exception) -> None:
+        """Record how the run failed and what it means for the item."""
+        reaction = error.reaction if isinstance(error, PlaidError) else None
+        state = _STATES.get(reaction) if reaction else None
+        code = error.plaid_code if isinstance(error, PlaidError) else None
+        try:
+            answer = self._deps.store.call(
+                "sync_fail",
+                run=self._run,
+                item=self._item,
+                fence=self._claim["fence"],
+                error=_error_json(error),
+                state=state,
+                code=code,
+                settle=reaction in _SETTLED,
+                install=reaction is Reaction.INSTALL,
+                correlation=self._correlation,
+            )
+        except SyncdeskError as second:
+            # The lease runs out by itself, and the next claim marks this run as abandoned.
+            log.warning("The end of a run could not be recorded", run=self._run, code=second.code)
+            return
+        self._outbox = answer.get("outbox")
+        self.tell(None)
+
+    def tell(self, result: RunResult | None) -> None:
+        """After the commit: consoles and the notifications' queue. Redis may be away; nothing depends on it."""
+        deps = self._deps
+        try:
+            if deps.publish is not None:
+                deps.publish("items", self._item)
+                if result is not None and result.tagged:
+                    deps.publish("bills", None)
+            if deps.hints is not None and self._outbox is not None:
+                deps.hints.notification(self._outbox, self._claim["user_id"], self._correlation)
+        except BrokerUnavailable:
+            log.debug("Nobody was told about a run: the queue is away", run=self._run)
+
+    def _add(self, hop: str, began: float) -> None:
+        self._timing[hop] = round(self._timing.get(hop, 0.0) + clock.ms_since(began), 3)
+
+
+_STATES: dict[Reaction, str] = {
+    Reaction.NEEDS_YOU: "needs_you",
+    Reaction.ITEM_ERROR: "error",
+    Reaction.REMOVED: "removed",
+    Reaction.BANK_TROUBLE: "bank_trouble",
+}
+#: Trying again by itself cannot help: the wish is settled until the next trigger.
+_SETTLED = frozenset(
+    {Reaction.NEEDS_YOU, Reaction.ITEM_ERROR, Reaction.REMOVED, Reaction.INSTALL, Reaction.OUR_BUG, Reaction.NOT_READY}
+)
+
+
+def _error_json(error: Exception) -> dict[str, Any]:
+    """The failure as the run's record keeps it: codes and our own sentence, never the text of a foreign error."""
+    if isinstance(error, PlaidError):
+        return {
+            "kind": type(error).__name__,
+            "code": error.plaid_code,
+            "message": error.message,
+            "request_id": error.request_id,
+            "http_status": error.http_status,
+        }
+    if isinstance(error, SyncdeskError):
+        return {"kind": type(error).__name__, "code": error.code, "message": error.message}
+    return {"kind": type(error).__name__, "code": "UNEXPECTED", "message": "Something unexpected happened."}
+
+
+def _in_background(work: Callable[[], Page]) -> Future[Page]:
+    """Run ``work`` in a thread of its own; the future has its page or its error."""
+    future: Future[Page] = Future()
+
+    def body() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            future.set_exception(error)
+
+    threading.Thread(target=body, name="sync-page", daemon=True).start()
+    return future
+
+
+__all__ = ["Deps", "LostLease", "RateLimited", "RunResult", "TooLong", "run_item"]
