@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -60,13 +61,24 @@ class _Place:
 
 
 class Postgres:
-    """One profile's Postgres. ``home`` names other programs than the wheel's; not ``durable``: for throw-away data."""
+    """One profile's Postgres. ``home`` names other programs than the wheel's; not ``durable``: for throw-away data.
 
-    def __init__(self, profile: Profile, *, home: Path | None = None, durable: bool = True) -> None:
+    ``launched`` is told pid and start time of each server at once, long before it is ready.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        home: Path | None = None,
+        durable: bool = True,
+        launched: Callable[[int, float], None] | None = None,
+    ) -> None:
         self.profile = profile
         self.log = profile.logs / "postgres.log"
         self._home = home
         self._durable = durable
+        self._launched = launched
         self._server: server.Server | None = None
         self._url: str | None = None
         self._port: int | None = None
@@ -167,6 +179,8 @@ class Postgres:
         while True:
             before = server.log_size(self.log)
             started = self._launch(place, self._options(place.major, sockets, port), deadline)
+            if self._launched is not None:
+                self._launched(started.pid, started.started)
             data, pid = place.data, started.pid
             if server.wait_until(lambda: _ready(data, pid), started, deadline - clock.monotonic()):  # noqa: B023
                 return started

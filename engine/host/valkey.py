@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import clock
@@ -40,13 +41,24 @@ aof-load-truncated yes
 
 
 class Valkey:
-    """One profile's broker. ``program`` names another server than the wheel's; not ``durable``: keeps no file."""
+    """One profile's broker. ``program`` names another server than the wheel's; not ``durable``: keeps no file.
 
-    def __init__(self, profile: Profile, *, program: Path | None = None, durable: bool = True) -> None:
+    ``launched`` is told pid and start time of each server at once, long before it is ready.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        program: Path | None = None,
+        durable: bool = True,
+        launched: Callable[[int, float], None] | None = None,
+    ) -> None:
         self.profile = profile
         self.log = profile.logs / "valkey.log"
         self._program = program
         self._durable = durable
+        self._launched = launched
         self._password = secrets.token_urlsafe(24)
         self._port: int | None = None
         self._server: server.Server | None = None
@@ -122,6 +134,8 @@ class Valkey:
         config = self.profile.run / "valkey.conf"
         server.write_private(config, self._config())
         started = server.launch([str(program), str(config)], self.log, None)
+        if self._launched is not None:
+            self._launched(started.pid, started.started)
         if not server.wait_until(self._answers, started, deadline - clock.monotonic()):
             server.end(started.process, signal.SIGTERM, 1)
             return False

@@ -1,0 +1,45 @@
+"""What a host tells about itself in its profile: where it is when it is ready, how far it is before that."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import psutil
+
+from engine.api.types import Endpoints
+from engine.host.binaries_process import write_private
+from engine.launch import Discovery, Progress, progress, progress_file, read
+from engine.profile import Profile
+
+__all__ = ["Discovery", "Progress", "clear", "progress", "read", "write", "write_progress"]
+
+
+def write(profile: Profile, endpoints: Endpoints, token: str, version: str) -> None:
+    """Tell that this process is the profile's engine and is ready."""
+    found = {
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+        "version": version,
+        "profile": profile.name,
+        "endpoints": {"public": endpoints.public, "admin": endpoints.admin, "health": endpoints.health},
+        "token": token,
+    }
+    write_private(profile.discovery_file, json.dumps(found))
+
+
+def write_progress(profile: Profile, state: str, step: str, error: str | None = None) -> None:
+    """Tell how far the start of this process is."""
+    pid, started = os.getpid(), psutil.Process().create_time()
+    text = json.dumps({"pid": pid, "started": started, "state": state, "step": step, "error": error})
+    write_private(progress_file(profile), text)
+
+
+def clear(profile: Profile, pid: int) -> None:
+    """Remove the discovery file if it is still that of ``pid``; the next engine's is left alone."""
+    try:
+        found = json.loads(profile.discovery_file.read_text(encoding="utf-8"))
+        if found.get("pid") == pid:
+            profile.discovery_file.unlink(missing_ok=True)
+    except (OSError, ValueError, AttributeError):
+        return
