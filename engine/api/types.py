@@ -415,9 +415,12 @@ class MatchPage(Struct):
 
 
 class BillDetail(Struct):
+    """``nearest``: payments around the due date that did not match, with why; ``written``: what the person typed."""
+
     bill: Bill
     history: list[Match]
     nearest: list[Candidate]
+    written: BillWrite | None = None
 
 
 class RunningJob(Struct):
@@ -486,6 +489,39 @@ class Notice(Struct):
 
 class Notices(Struct):
     notices: list[Notice]
+
+
+class Queues(Struct):
+    queues: list[QueueStatus]
+
+
+class Alive(Struct):
+    """Health checks that tell nothing more."""
+
+    ok: bool
+
+
+class Check(Struct):
+    name: str
+    ok: bool
+    sentence: str = ""
+
+
+class Health(Struct):
+    """``GET /health``: ``alive`` means that consumers advance. ``degraded`` still works, with trouble."""
+
+    state: Literal["alive", "degraded", "starting", "dead"]
+    version: str
+    checks: list[Check]
+
+
+class LinkState(Struct):
+    """``GET /api/items/link/{session}``: where a hosted link session stands."""
+
+    session: str
+    state: Literal["waiting", "done", "gave_up", "expired"]
+    message: str
+    ids: list[str] = field(default_factory=list)
 
 
 class LinkStart(Struct):

@@ -29,11 +29,11 @@ _KINDS: dict[str, str] = {
     **dict.fromkeys(("tolls",), "TRANSPORTATION_TOLLS"),
 }
 _LOANS = {"car": "CAR", "auto": "CAR", "truck": "CAR", "student": "STUDENT_LOAN", "card": "CREDIT_CARD"}
-_PRIMARIES = (
+_PRIMARIES = (  # noqa: SIM905
     "INCOME TRANSFER_IN TRANSFER_OUT LOAN_PAYMENTS BANK_FEES ENTERTAINMENT FOOD_AND_DRINK GENERAL_MERCHANDISE "
     "HOME_IMPROVEMENT MEDICAL PERSONAL_CARE GENERAL_SERVICES GOVERNMENT_AND_NON_PROFIT TRANSPORTATION TRAVEL "
     "RENT_AND_UTILITIES OTHER"
-).split()  # noqa: SIM905 - a list of words reads as words
+).split()
 
 
 @lru_cache(maxsize=4096)
@@ -45,7 +45,7 @@ def primary_of(category: str) -> str:
 @lru_cache(maxsize=4096)
 def told_by_name(name: str) -> str | None:
     """The category that a bill's name tells ("Electric", "Car loan"), or None."""
-    words = fold(name).replace("'s", "").split()  # noqa: SIM905 - a list of words reads as words
+    words = fold(name).replace("'s", "").split()
     if "loan" in words or "payment" in words or "lease" in words or "card" in words:
         for word in words:
             if word in _LOANS:

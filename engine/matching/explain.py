@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 from engine.api.types import Candidate, Evidence
-from engine.matching.periods import WINDOWS, near, shifted
+from engine.matching.periods import WINDOWS, shifted
 from engine.matching.rules import NAME_FITS, Judgement, Model
 from engine.matching.types import Bill, Payment
 
@@ -116,9 +116,3 @@ def candidate(payment: Payment, found: list[Evidence]) -> Candidate:
         currency=payment.currency or "",
         evidence=found,
     )
-
-
-def nearest_due(bill: Bill, payment: Payment) -> date | None:
-    """The due date the payment is nearest to, None outside every window."""
-    found = near(bill, payment.date, most=1)
-    return found[0][0] if found else None

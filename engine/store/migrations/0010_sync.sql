@@ -102,7 +102,7 @@ begin
         'status', 'claimed', 'fence', fence_, 'user_id', it.user_id, 'plaid_item_id', it.plaid_item_id,
         'cursor', it.cursor, 'replay', replay_, 'access_token', it.access_token, 'access_key_id', it.access_key_id,
         'environment', it.environment, 'institution', it.institution_name, 'institution_id', it.institution_id,
-        'state', it.state, 'wanted', it.wanted, 'matching', syncdesk.match_inputs(it.user_id));
+        'state', it.state, 'wanted', it.wanted, 'matching', syncdesk.match_inputs(it.user_id, p_item));
 end $$;
 
 create function public.syncdesk_lease_renew(p_item uuid, p_fence bigint, p_lease_ms integer) returns jsonb

@@ -290,7 +290,7 @@ begin
     if p_matches is not null then
         select match_version into version from syncdesk.users where id = it.user_id for update;
         if version <> p_match_version then
-            return jsonb_build_object('status', 'rematch', 'matching', syncdesk.match_inputs(it.user_id));
+            return jsonb_build_object('status', 'rematch', 'matching', syncdesk.match_inputs(it.user_id, p_item));
         end if;
     end if;
 
