@@ -82,12 +82,12 @@ class Held(Struct, frozen=True, kw_only=True):
 class MatchInputs(Struct, frozen=True, kw_only=True):
     """What ``syncdesk.match_inputs(user)`` gives: the user's bills, payments and matches from ``since`` on.
 
-    ``version`` is the user's match_version; the commit refuses a plan that was made against
+    ``match_version`` is the user's; the commit refuses a plan that was made against
     another one. ``payments`` holds rows not removed; rows of the run itself are handed to
     `engine.matching.plan.plan` as ``arrived`` and win over stored ones.
     """
 
-    version: int = 0
+    match_version: int = 0
     since: dt.date | None = None
     bills: tuple[Bill, ...] = ()
     payments: tuple[Payment, ...] = ()

@@ -30,7 +30,7 @@ def rematch(store: Transport, user_id: str, *, correlation: str, mode: Mode = "r
         answer: dict[str, Any] = store.call(
             "matches_apply",
             user=user_id,
-            version=inputs.version,
+            version=inputs.match_version,
             matches=msgspec.to_builtins(changes),
             correlation=correlation,
         )

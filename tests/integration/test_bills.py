@@ -159,7 +159,7 @@ def test_a_confirmed_match_stands_against_every_plan(any_store: Transport, bank:
     put(any_store, bill("Something else", "900.00", 20), made["id"])
     match_again(any_store, bank)
     withdrawal = {"bill_id": made["id"], "item_id": bank.item, "transaction_id": key, "state": "none"}
-    version = load(any_store, bank.user).version
+    version = load(any_store, bank.user).match_version
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[withdrawal], correlation="c3")
     assert answer["untagged"] == 0
     assert review(any_store, state="confirmed").matches[0].id == found.id
@@ -191,7 +191,7 @@ def test_assign_by_hand_and_undo(any_store: Transport, bank: Bank) -> None:
 def test_a_plan_against_an_older_version_is_refused(any_store: Transport, bank: Bank) -> None:
     bank.pay("Netflix", "15.49", 3)
     put(any_store, bill("Netflix", "15.49", 4))
-    version = load(any_store, bank.user).version
+    version = load(any_store, bank.user).match_version
     put(any_store, bill("Spotify", "11.99", 4))
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[], correlation="c")
     assert answer == {"status": "rematch"}
@@ -199,7 +199,7 @@ def test_a_plan_against_an_older_version_is_refused(any_store: Transport, bank: 
 
 def test_a_plan_for_a_row_that_is_not_there_changes_nothing(any_store: Transport, bank: Bank) -> None:
     made = put(any_store, bill("Netflix", "15.49", 4))
-    version = load(any_store, bank.user).version
+    version = load(any_store, bank.user).match_version
     ghost = {
         "bill_id": made["id"],
         "item_id": bank.item,
@@ -209,7 +209,7 @@ def test_a_plan_for_a_row_that_is_not_there_changes_nothing(any_store: Transport
     }
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[ghost], correlation="c")
     assert answer == {"status": "ok", "tagged": 0, "untagged": 0, "suggested": 0}
-    assert load(any_store, bank.user).version == version
+    assert load(any_store, bank.user).match_version == version
 
 
 def test_a_payment_moves_between_bills_with_one_line_each(any_store: Transport, bank: Bank) -> None:
@@ -217,7 +217,7 @@ def test_a_payment_moves_between_bills_with_one_line_each(any_store: Transport, 
     one = put(any_store, bill("Apple", "2.99", 4))["id"]
     match_again(any_store, bank)
     two = put(any_store, bill("iCloud", "2.99", 3))["id"]
-    version = load(any_store, bank.user).version
+    version = load(any_store, bank.user).match_version
     planned = {"bill_id": two, "item_id": bank.item, "transaction_id": key, "state": "auto", "score": 0.9}
     planned["period"] = (TODAY - dt.timedelta(days=3)).isoformat()
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[planned], correlation="c9")
@@ -282,7 +282,7 @@ def test_an_import_is_all_or_nothing_and_can_be_repeated(any_store: Transport, b
 def test_review_pages_show_suggestions_first(any_store: Transport, bank: Bank) -> None:
     made = put(any_store, bill("Thing", "10.00", 3))["id"]
     keys = [bank.pay("Thing", "10.00", 3 + n) for n in range(7)]
-    version = load(any_store, bank.user).version
+    version = load(any_store, bank.user).match_version
     planned = [
         {
             "bill_id": made,

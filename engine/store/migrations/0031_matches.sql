@@ -16,7 +16,7 @@ declare
 begin
     select match_version into version from syncdesk.users where id = p_user;
     if not exists (select from syncdesk.bills where user_id = p_user and archived_at is null) then
-        return jsonb_build_object('version', version, 'bills', '[]'::jsonb);
+        return jsonb_build_object('match_version', version, 'bills', '[]'::jsonb);
     end if;
     if p_all or exists (select from syncdesk.items where id = p_item
             and (cursor is null or update_status in ('NOT_READY', 'INITIAL_UPDATE_COMPLETE'))) then
@@ -25,7 +25,7 @@ begin
             order by date desc, id desc offset most limit 1);
     end if;
     return jsonb_build_object(
-        'version', version,
+        'match_version', version,
         'since', since,
         'bills', (select jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                 'id', id, 'name', name, 'amount', amount::text, 'amount_min', amount_min::text,
