@@ -276,7 +276,7 @@ class _Run:
             answer = store.call(
                 "sync_commit",
                 matches=matches,
-                match_version=self._inputs.version,
+                match_version=self._inputs.match_version,
                 timing=self._timing,
                 **parameters,
             )

@@ -70,7 +70,7 @@ begin
     if it.paused_at is not null then return jsonb_build_object('status', 'paused'); end if;
     if it.wanted <= it.done then return jsonb_build_object('status', 'nothing'); end if;
     -- Keys or plan of the install are refused: only a person's own try and the schedule's probe go on.
-    if p_trigger not in ('manual', 'probe', 'retry', 'link')
+    if not array[p_trigger, it.wanted_trigger] && array['manual', 'probe', 'retry', 'link']
             and exists (select from syncdesk.settings where key = 'install_trouble') then
         update syncdesk.items set done = wanted where id = p_item;
         return jsonb_build_object('status', 'install_paused');

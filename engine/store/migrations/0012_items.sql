@@ -271,6 +271,67 @@ begin
     return jsonb_build_object('item_id', (select id from syncdesk.items where plaid_item_id = p_plaid_item_id));
 end $$;
 
+-- The address that Plaid sends the item's webhooks to, as it confirmed it.
+create function public.syncdesk_item_webhook(p_item uuid, p_url text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    update syncdesk.items set webhook_url = p_url where id = p_item;
+    return jsonb_build_object('changed', found);
+end $$;
+
+-- A person took one account's permission away; its rows stay until they decide.
+create function public.syncdesk_account_closed(p_item uuid, p_plaid_account_id text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    update syncdesk.accounts set closed_at = coalesce(closed_at, clock_timestamp())
+        where item_id = p_item and plaid_account_id = p_plaid_account_id;
+    return jsonb_build_object('changed', found);
+end $$;
+
+-- Hosted link sessions that a browser is busy with: {link_token, user, item_id, at, taken: [digests]}.
+create function public.syncdesk_link_session_put(p_session text, p_link_token text, p_user text, p_item text)
+returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    -- Plaid keeps results for hours; a session of last week is over.
+    delete from syncdesk.settings where key like 'link\_session/%' and updated_at < now() - interval '7 days';
+    insert into syncdesk.settings (key, value, updated_by) values ('link_session/' || p_session,
+        jsonb_build_object('link_token', p_link_token, 'user', p_user, 'item_id', p_item, 'taken', '[]'::jsonb,
+            'items', '[]'::jsonb), 'link');
+    return jsonb_build_object('session', p_session);
+end $$;
+
+-- By our session id, or by Plaid's link token as a webhook names it.
+create function public.syncdesk_link_session_get(p_session text, p_link_token text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    return coalesce((
+        select value || jsonb_build_object('session', substr(key, 14)) from syncdesk.settings
+        where (p_session is not null and key = 'link_session/' || p_session)
+            or (p_link_token is not null and key like 'link\_session/%' and value ->> 'link_token' = p_link_token)
+        limit 1), 'null');
+end $$;
+
+-- A public token is exchanged once, though webhook and browser both bring it: true for the first who asks.
+-- With p_made, the item that came of it is noted.
+create function public.syncdesk_link_session_take(p_session text, p_digest text, p_made text) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+declare
+    v jsonb;
+begin
+    select value into v from syncdesk.settings where key = 'link_session/' || p_session for update;
+    if not found then raise exception using errcode = 'SD404', message = 'This sign-in is over.'; end if;
+    if p_made is not null then
+        update syncdesk.settings set value = jsonb_set(v, '{items}', v -> 'items' || to_jsonb(p_made))
+            where key = 'link_session/' || p_session;
+        return jsonb_build_object('first', false);
+    end if;
+    if v -> 'taken' ? p_digest then return jsonb_build_object('first', false); end if;
+    update syncdesk.settings set value = jsonb_set(v, '{taken}', v -> 'taken' || to_jsonb(p_digest))
+        where key = 'link_session/' || p_session;
+    return jsonb_build_object('first', true);
+end $$;
+
 -- ---------------------------------------------------------------- lists
 
 create view syncdesk.items_now as

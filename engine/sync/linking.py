@@ -1,0 +1,296 @@
+"""Linking a bank: a public token becomes an item; signing in on Plaid's hosted page; removal; the daily probe."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+from engine.api.types import Done, LinkStart
+from engine.errors import Conflict, NotFound, SyncdeskError
+from engine.logs import logger
+from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
+from engine.plaid.pages import account_json
+from engine.plaid.types import Account, Exchanged, ItemInfo
+from engine.sync.deps import Deps
+from engine.sync.inbox import tell
+
+DEFAULT_USER = "me"
+DAYS = 730
+"""Days of history asked for: Plaid fixes it at the first link for good, and 730 is the most it gives."""
+
+log = logger("link")
+
+
+def link(deps: Deps, public_token: str, user: str | None = None) -> str:
+    """Exchange a public token (valid for 30 minutes), store the item, ask for its first sync; the item's id.
+
+    Raises:
+        Conflict: this login is linked already; signing in again is what mends it.
+        PlaidError: the token is refused or Plaid is away; nothing was linked.
+    """
+    correlation = str(uuid.uuid4())
+    user = user or DEFAULT_USER
+    exchanged = deps.plaid.exchange(public_token)
+    try:
+        info, accounts = _look(deps, exchanged)
+        institution = _institution(deps, info)
+        _refuse_twin(deps, user, info, accounts)
+        return _store(deps, user, exchanged, info, institution, accounts, correlation)
+    except SyncdeskError:
+        # A link that we do not keep would be billed for ever.
+        _give_back(deps, exchanged)
+        raise
+
+
+def _look(deps: Deps, exchanged: Exchanged) -> tuple[ItemInfo, list[Account]]:
+    """What Plaid says about the new item; a bank that is slow to answer does not cost the link."""
+    try:
+        answer = deps.plaid.accounts_get(exchanged.access_token)
+        info, accounts = answer.item, answer.accounts
+    except PlaidError as error:
+        log.warning("The accounts of a new link come with its first sync", code=error.plaid_code)
+        info, accounts = deps.plaid.item_get(exchanged.access_token), []
+    return info, accounts
+
+
+def _institution(deps: Deps, info: ItemInfo) -> str:
+    if info.institution_name:
+        return info.institution_name
+    if info.institution_id is None:
+        return ""
+    try:
+        return deps.plaid.institution_name(info.institution_id)
+    except PlaidError:
+        return info.institution_id
+
+
+def _refuse_twin(deps: Deps, user: str, info: ItemInfo, accounts: list[Account]) -> None:
+    """A second item for one login is billed twice and breaks the first at some banks.
+
+    Only with real banks: the test logins of the sandboxes all have the same accounts.
+    """
+    if deps.settings.plaid_env != "production" or not info.institution_id or not accounts:
+        return
+    answer = deps.store.call(
+        "item_twins",
+        user=user,
+        institution_id=info.institution_id,
+        accounts=[{"name": account.name, "mask": account.mask} for account in accounts],
+    )
+    twins = [twin for twin in answer["twins"] if twin["plaid_item_id"] != info.item_id]
+    if twins:
+        raise Conflict(
+            "This login is linked already. Sign in again at the link you have, instead of adding a second one.",
+            item_id=twins[0]["item_id"],
+        )
+
+
+def _store(
+    deps: Deps,
+    user: str,
+    exchanged: Exchanged,
+    info: ItemInfo,
+    institution: str,
+    accounts: list[Account],
+    correlation: str,
+) -> str:
+    known = deps.store.call("item_find", plaid_item_id=exchanged.item_id)["item_id"]
+    item_id = known or str(uuid.uuid4())
+    sealed, key_id = deps.secrets.seal(exchanged.access_token, item_id)
+    answer = deps.store.call(
+        "item_link",
+        id=item_id,
+        user=user,
+        plaid_item_id=exchanged.item_id,
+        institution_id=info.institution_id,
+        institution_name=institution,
+        label="",
+        environment=deps.settings.plaid_env,
+        access_token=sealed,
+        access_key_id=key_id,
+        webhook_url=_point_webhooks(deps, exchanged, info),
+        accounts=[account_json(account) for account in accounts],
+        correlation=correlation,
+    )
+    # Plaid sends no SYNC_UPDATES_AVAILABLE before the first /transactions/sync, so that is asked for at once.
+    tell(deps, item_id, answer, "link", correlation)
+    log.info("A bank was linked", item=item_id, correlation=correlation)
+    return item_id
+
+
+def _point_webhooks(deps: Deps, exchanged: Exchanged, info: ItemInfo) -> str | None:
+    wanted = deps.settings.webhook_url
+    if not wanted or info.webhook == wanted:
+        return info.webhook
+    try:
+        return deps.plaid.item_webhook_update(exchanged.access_token, wanted).webhook
+    except PlaidError as error:
+        # The schedule still finds every change.
+        log.warning("Plaid did not take our webhook address for a new link", code=error.plaid_code)
+        return info.webhook
+
+
+def _give_back(deps: Deps, exchanged: Exchanged) -> None:
+    try:
+        deps.plaid.item_remove(exchanged.access_token)
+    except PlaidError as error:
+        log.warning("A link that was not kept could not be removed at Plaid", code=error.plaid_code)
+
+
+# ---------------------------------------------------------------- hosted link
+
+
+def start(deps: Deps, user: str | None = None, item_id: str | None = None) -> LinkStart:
+    """A page of Plaid's to open in the browser: for a new bank, or to sign in again at ``item_id``.
+
+    Raises:
+        NotFound, Conflict: no such item, or it was removed.
+        PlaidError: Plaid gave no page.
+    """
+    request: dict[str, Any] = {
+        "client_name": "Syncdesk",
+        "language": "en",
+        "country_codes": ["US", "CA"],
+        "user": {"client_user_id": hashlib.sha256((user or DEFAULT_USER).encode()).hexdigest()[:32]},
+        "hosted_link": {},
+    }
+    if deps.settings.webhook_url:
+        request["webhook"] = deps.settings.webhook_url
+    if item_id is None:
+        request["products"] = ["transactions"]
+        request["transactions"] = {"days_requested": DAYS}
+    else:
+        item = deps.store.call("item_token", item=item_id)
+        if item["removed"]:
+            raise Conflict("This bank link was removed; link the bank anew.")
+        request["access_token"] = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        request["update"] = {"account_selection_enabled": item["state_code"] in _CHOOSE}
+    made = deps.plaid.link_token_create(request)
+    if not made.hosted_link_url:
+        raise Conflict("Plaid gave no page to sign in on; its dashboard shows whether Hosted Link is enabled.")
+    session = str(uuid.uuid4())
+    deps.store.call("link_session_put", session=session, link_token=made.link_token, user=user, item=item_id)
+    return LinkStart(session=session, url=made.hosted_link_url)
+
+
+_CHOOSE = ("NEW_ACCOUNTS_AVAILABLE", "ACCESS_NOT_GRANTED", "NO_ACCOUNTS", "NO_AUTH_ACCOUNTS", "USER_ACCOUNT_REVOKED")
+
+
+def follow(deps: Deps, session: str) -> Done:
+    """How a sign-in stands; exchanges what it brought. Poll it while the browser is open.
+
+    Raises:
+        NotFound: no such session.
+    """
+    known = deps.store.call("link_session_get", session=session, link_token=None)
+    if known is None:
+        raise NotFound("There is no such sign-in.")
+    answer = deps.plaid.link_token_get(known["link_token"])
+    tokens: list[str] = []
+    for one in answer.link_sessions:
+        found = [result.public_token for result in one.results.item_add_results] if one.results else []
+        if one.on_success is not None:
+            found.append(one.on_success.public_token)
+        tokens += [token for token in found if token not in tokens]
+    over = any(one.finished_at for one in answer.link_sessions)
+    finish(deps, known["link_token"], tokens, over=over, status="SUCCESS" if tokens else None)
+    known = deps.store.call("link_session_get", session=session, link_token=None)
+    if known["items"]:
+        return Done(message="The bank is linked; its first sync has begun.", ids=known["items"])
+    if over:
+        return Done(message="The sign-in ended without a bank.")
+    return Done(message="Waiting for you to sign in on Plaid's page.")
+
+
+def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool, status: str | None) -> bool:
+    """Take what a hosted session brought, each token once; False for a session that is not ours."""
+    known = deps.store.call("link_session_get", session=None, link_token=link_token)
+    if known is None:
+        return False
+    session = known["session"]
+    if known["item_id"] is not None:
+        # Update mode: the access token stays, so there is nothing to exchange.
+        if over and (status or "").upper() != "EXITED" and _first(deps, session, "over"):
+            mended(deps, known["item_id"], "link")
+            deps.store.call("link_session_take", session=session, digest="", made=known["item_id"])
+        return True
+    for token in public_tokens:
+        if _first(deps, session, hashlib.sha256(token.encode()).hexdigest()):
+            item_id = link(deps, token, known["user"])
+            deps.store.call("link_session_take", session=session, digest="", made=item_id)
+    return True
+
+
+def _first(deps: Deps, session: str, digest: str) -> bool:
+    return bool(deps.store.call("link_session_take", session=session, digest=digest, made=None)["first"])
+
+
+# ---------------------------------------------------------------- afterwards
+
+
+def mended(deps: Deps, item_id: str, trigger: str) -> None:
+    """The person signed in again, or a probe found the item well: back to work."""
+    correlation = str(uuid.uuid4())
+    answer = deps.store.call(
+        "item_state",
+        item=item_id,
+        state="healthy",
+        code=None,
+        expires=None,
+        want=True,
+        trigger=trigger,
+        correlation=correlation,
+    )
+    tell(deps, item_id, answer, trigger, correlation)
+
+
+def remove(deps: Deps, item_id: str, by: str = "person") -> None:
+    """End the link at Plaid (and its billing) and stop syncing it; transactions stay.
+
+    Raises:
+        NotFound: no such item.
+        PlaidError: Plaid could not be told, so nothing was removed.
+    """
+    item = deps.store.call("item_token", item=item_id)
+    if not item["removed"]:
+        token = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        try:
+            deps.plaid.item_remove(token)
+        except (ItemGone, ItemBroken) as error:
+            log.info("The link was gone at Plaid already", item=item_id, code=error.plaid_code)
+    deps.store.call("item_remove", item=item_id, by=by, correlation=str(uuid.uuid4()))
+    tell(deps, item_id, {}, "remove", "")
+
+
+def probe(deps: Deps, item_id: str) -> str | None:
+    """Ask Plaid (free) whether an item in trouble is well again; the error code it still has, or None.
+
+    Raises:
+        PlaidError: Plaid could not be asked, or refused for the whole install.
+    """
+    item = deps.store.call("item_token", item=item_id)
+    token = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+    try:
+        error = deps.plaid.item_get(token).error
+    except (ItemGone, ItemBroken) as refusal:
+        return refusal.plaid_code
+    if error is None or react(error.error_code, error.error_type) not in _STILL_BROKEN:
+        if item["state"] != "expiring":
+            mended(deps, item_id, "probe")
+        return None
+    return error.error_code
+
+
+_STILL_BROKEN = ("needs_you", "error", "removed")
+
+
+def probe_due(deps: Deps, limit: int = 50) -> int:
+    """Probe the items whose daily look is due; how many were well again."""
+    well = 0
+    for item_id in deps.store.call("items_probe", limit=limit)["items"]:
+        try:
+            well += probe(deps, item_id) is None
+        except PlaidError as error:
+            log.warning("A bank link could not be probed", item=item_id, code=error.plaid_code)
+    return well
