@@ -287,7 +287,9 @@ begin
             or (staged > 0 and (select count(*) from syncdesk.stage where run_id = p_run) <> p_rows) then
         return jsonb_build_object('status', 'missing');
     end if;
-    if p_matches is not null then
+    -- Also where the run saw no bills: one that was written meanwhile must not miss these rows.
+    if p_matches is not null
+            or exists (select from syncdesk.bills where user_id = it.user_id and archived_at is null) then
         select match_version into version from syncdesk.users where id = it.user_id for update;
         if version <> p_match_version then
             return jsonb_build_object('status', 'rematch', 'matching', syncdesk.match_inputs(it.user_id, p_item));
