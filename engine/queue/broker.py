@@ -51,7 +51,8 @@ class Broker(dramatiq.Broker):
         self.slots = Slots(options.threads)
         self.closing = threading.Event()
         self.quiet = threading.Event()
-        self.held: dict[str, Taken] = {}  # what runs here now, by job id
+        self.held: dict[str, Proxy] = {}  # what this process has taken, by job id
+        self.looked: dict[str, float] = {}  # when each queue was last looked at (monotonic)
         self.threads_by_queue: dict[str, dramatiq.ConsumerThread] = {}
         self.add_middleware(_Attach())
 

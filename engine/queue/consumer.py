@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,6 @@ from engine.logs import logger
 from engine.queue import scripts
 from engine.queue.connection import subscription
 from engine.queue.jobs import Outcome, Proxy, Taken
-from engine.queue.lua import POISON_STARTS
 from engine.queue.slots import Slots
 
 if TYPE_CHECKING:
@@ -54,7 +52,7 @@ class Consumer(dramatiq.Consumer):
         if self._ready:
             return self._ready.popleft()
         if self._idle():
-            time.sleep(0.05)
+            self.broker.closing.wait(0.1)
             return None
         wait_ms = self._fetch()
         if self._ready:
@@ -74,6 +72,7 @@ class Consumer(dramatiq.Consumer):
             wiped, wait_ms, rows = self._run("take", self.queue, self._worker, self._lease_ms, room)
             taken = self._accept(rows)
             self._failures = 0
+            self.broker.looked[self.queue] = monotonic()
             if wiped:
                 self.broker.new_epoch()
                 return None
@@ -103,7 +102,7 @@ class Consumer(dramatiq.Consumer):
     def _accept(self, rows: Iterable[list[str]]) -> list[Proxy]:
         proxies = [Proxy(Taken.from_script(self.queue, row)) for row in rows]
         for proxy in proxies:
-            self.broker.held[proxy.job.id] = proxy.job
+            self.broker.held[proxy.job.id] = proxy
         return proxies
 
     def _listen(self) -> None:
@@ -261,8 +260,9 @@ class Consumer(dramatiq.Consumer):
 def _undecided(message: Proxy) -> Outcome:
     """The outcome where no middleware decided: failed if it raised or has no actor."""
     if message.job.final:
-        return Outcome("failed", recorded={"poison": message.job.final == "POISON", "starts": POISON_STARTS})
-    return Outcome("failed" if message.failed or message._exception is not None else "done")
+        return Outcome("failed")
+    error = message._exception
+    return Outcome("failed", exception=error) if message.failed or error is not None else Outcome("done")
 
 
 def _pause(tries: int) -> float:
@@ -280,7 +280,7 @@ class LeaseKeeper(threading.Thread):
     def run(self) -> None:
         broker = self._broker
         while not broker.closing.wait(broker.options.lease_s / 4):
-            held = list(broker.held.values())
+            held = [proxy.job for proxy in list(broker.held.values())]
             for queue in {job.queue for job in held}:
                 ids = [job.id for job in held if job.queue == queue]
                 try:

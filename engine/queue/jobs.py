@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from dramatiq import Message
 from dramatiq.broker import MessageProxy
+
+from engine.clock import monotonic
 
 # How much a job's references may hold; a payload that needs more does not hold references.
 MAX_ARGUMENTS = 4096
@@ -76,8 +78,8 @@ class Outcome:
     """How a start ended, decided by middleware and carried out by the consumer.
 
     ``error`` is JSON of a scrubbed error. ``counts``: whether a retry uses up one of the attempts.
-    ``more``: the wish was raised again meanwhile, so one more job follows. ``recorded``: what the record
-    of one that failed for good needs besides (fingerprint, code).
+    ``more``: the wish was raised again meanwhile, so one more job follows. ``exception``: for the record
+    of one that failed for good; None where it comes from Redis only to be recorded.
     """
 
     kind: Literal["done", "retry", "failed", "back"]
@@ -85,7 +87,7 @@ class Outcome:
     delay_ms: int = 0
     counts: bool = True
     more: bool = False
-    recorded: dict[str, Any] = field(default_factory=dict)
+    exception: BaseException | None = None
 
 
 class Proxy(MessageProxy):
@@ -95,3 +97,10 @@ class Proxy(MessageProxy):
         super().__init__(job.message())
         self.job = job
         self.outcome: Outcome | None = None
+        self.began = monotonic()
+        self.counts: dict[str, Any] = {}  # what an actor adds to the line of its end
+
+    @property
+    def duration_ms(self) -> int:
+        """Milliseconds since the start."""
+        return int((monotonic() - self.began) * 1000)

@@ -15,6 +15,10 @@ class Slots:
         self._changed = threading.Condition()
 
     @property
+    def free(self) -> int:
+        return self._free
+
+    @property
     def busy(self) -> int:
         return self.size - self._free
 

@@ -89,6 +89,8 @@ create function public.syncdesk_job_failed(
 language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
 declare
     item uuid;
+    this_hour bigint;
+    outbox_ bigint;
 begin
     -- Jobs of any origin are recorded; only a sync's target is an item.
     if p_queue = 'transactions' and p_target ~ '^[0-9a-fA-F-]{36}$' then item := p_target::uuid; end if;
@@ -110,7 +112,14 @@ begin
         ) newest);
     insert into syncdesk.failure_group_hours as h (fingerprint, hour, count)
     values (p_fingerprint, date_trunc('hour', clock_timestamp(), 'UTC'), 1)
-    on conflict (fingerprint, hour) do update set count = h.count + 1;
+    on conflict (fingerprint, hour) do update set count = h.count + 1 returning h.count into this_hour;
+    -- One notice an hour and cause, however many jobs meet it; none about notices.
+    if this_hour = 1 and p_queue <> 'notifications' then
+        insert into syncdesk.outbox (kind, user_id, item_id, correlation_id, payload)
+        values ('job_failed', p_user_id::uuid, item, p_correlation, jsonb_build_object('job_id', p_job_id,
+            'queue', p_queue, 'code', p_error ->> 'code', 'title', p_error ->> 'title',
+            'sentence', p_error ->> 'sentence', 'institution', p_institution)) returning id into outbox_;
+    end if;
     if p_target <> '' then
         insert into syncdesk.failure_group_items (fingerprint, queue, target, open, last_seen)
         values (p_fingerprint, p_queue, p_target, true, clock_timestamp())
@@ -130,7 +139,7 @@ begin
     delete from syncdesk.failed_jobs where job_id in (
         select job_id from syncdesk.failed_jobs where queue = p_queue and state <> 'failed'
         order by failed_at desc, job_id offset p_keep);
-    return jsonb_build_object('recorded', true);
+    return jsonb_build_object('recorded', true, 'outbox', outbox_);
 end $$;
 
 -- A failed job in the shape of the API's Job.

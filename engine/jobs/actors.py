@@ -1,0 +1,93 @@
+"""The three kinds of jobs. Each is thin: what it does is in `engine.sync` and `engine.notify`, free of Dramatiq."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dramatiq
+
+from engine.errors import BrokerUnavailable
+from engine.jobs.pace import Later
+from engine.plaid.errors import NotReady
+from engine.queue.broker import Broker
+from engine.queue.jobs import Outcome, Proxy
+from engine.queue.ports import Store
+
+if TYPE_CHECKING:
+    from engine.sync.deps import Deps
+
+BUSY_S = (0.5, 15.0)
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """What the actors stand on; one for a process. ``sync`` is built on first use, it is heavy."""
+
+    store: Store
+    sync: Callable[[], Deps]
+    publish: Callable[[str, str | None], None] | None = None
+
+
+def declare(broker: Broker, parts: Parts, queues: set[str]) -> None:
+    """Declare the actors of these queues on ``broker``."""
+    if "transactions" in queues:
+        _actor(broker, "transactions", "sync_item", _sync_item(parts))
+    if "webhooks" in queues:
+        _actor(broker, "webhooks", "process_webhook", _process_webhook(parts))
+    if "notifications" in queues:
+        _actor(broker, "notifications", "deliver_notice", _deliver_notice(parts))
+
+
+def _actor(broker: Broker, queue: str, name: str, function: Callable[..., None]) -> None:
+    dramatiq.actor(actor_name=name, queue_name=queue, broker=broker, takes_job=True, throws=BaseException)(function)
+
+
+def _sync_item(parts: Parts) -> Callable[..., None]:
+    def sync_item(item_id: str, trigger: str, correlation: str, job: Proxy) -> None:
+        from engine.sync.run import run_item
+
+        try:
+            result = run_item(parts.sync(), item_id, job_id=job.job.id, trigger=trigger, correlation=correlation)
+        except NotReady:
+            job.counts["state"] = "not_ready"  # no failure: the webhook or the schedule comes back to it
+            return
+        if result.state in ("busy", "stale"):
+            first, most = BUSY_S
+            raise Later("Another run of this bank link is under way.", min(most, first * 2 ** min(job.job.start, 6)))
+        job.outcome = Outcome("done", more=result.wanted_more)
+        job.counts = {
+            "state": result.state,
+            "pages": result.pages,
+            "added": result.added,
+            "modified": result.modified,
+            "removed": result.removed,
+            "skipped": result.skipped,
+            "tagged": result.tagged,
+        }
+
+    return sync_item
+
+
+def _process_webhook(parts: Parts) -> Callable[..., None]:
+    def process_webhook(inbox_id: int, correlation: str, job: Proxy) -> None:
+        from engine.sync.inbox import process
+
+        process(parts.sync(), inbox_id)
+
+    return process_webhook
+
+
+def _deliver_notice(parts: Parts) -> Callable[..., None]:
+    def deliver_notice(outbox_id: int, correlation: str, job: Proxy) -> None:
+        from engine.notify.deliver import deliver
+
+        notice: Any = deliver(parts.store, outbox_id)
+        if notice is not None and parts.publish is not None:
+            try:
+                parts.publish("notices", str(notice))
+            except BrokerUnavailable:
+                job.counts["told"] = False  # consoles see it when they look next
+
+    return deliver_notice

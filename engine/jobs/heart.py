@@ -1,0 +1,134 @@
+"""The worker's heartbeat: what it does now, for consoles and health; and the ear for what it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import psutil
+import redis
+
+from engine import clock
+from engine.logs import logger
+from engine.queue.broker import Broker
+from engine.queue.connection import subscription
+
+BEAT_S: Final = 2.0
+LIFETIME: Final = 3  # beats that may fail before a worker counts as gone
+
+log = logger("jobs")
+
+
+class Heart(threading.Thread):
+    """Writes ``worker:<id>`` every two seconds and obeys ``quiet``, ``resume`` and ``stop``."""
+
+    def __init__(self, broker: Broker, pool: str, memory_limit_mb: int, stop: Callable[[str], None]) -> None:
+        """``stop``: called with ``told`` or ``memory`` when the process should end."""
+        super().__init__(name="heart", daemon=True)
+        self._broker = broker
+        self._pool = pool
+        self._limit_mb = memory_limit_mb
+        self._stop = stop
+        self._process = psutil.Process()
+        self._started = clock.iso(clock.now())
+        self._ended = threading.Event()
+        self._heavy = False
+        self._key = broker.keys.worker(broker.options.worker_id)
+
+    def run(self) -> None:
+        pubsub = None
+        while not self._ended.is_set():
+            try:
+                if pubsub is None:
+                    pubsub = subscription(self._broker.client, ignore_confirmations=True)
+                    pubsub.subscribe(self._broker.keys.commands)
+                self._obey()
+                self._beat()
+                pubsub.get_message(timeout=BEAT_S)
+            except (redis.RedisError, OSError):
+                pubsub = None  # the consumers say it in the log; this one only comes back
+                self._ended.wait(BEAT_S / 2)
+            self._weigh()
+
+    def stop(self) -> None:
+        """Say goodbye: the worker is gone for those who look, at once."""
+        self._ended.set()
+        try:
+            pipe = self._broker.client.pipeline(transaction=False)
+            pipe.zrem(self._broker.keys.workers, self._broker.options.worker_id)
+            pipe.hdel(self._broker.keys.commands, self._broker.options.worker_id)
+            pipe.delete(self._key)
+            pipe.publish(self._broker.keys.events, f"workers {self._pool} {int(clock.now().timestamp() * 1000)}")
+            pipe.execute()
+        except (redis.RedisError, OSError):
+            log.debug("the heartbeat runs out by itself")
+
+    def _beat(self) -> None:
+        broker = self._broker
+        seconds, micros = broker.client.time()
+        now_ms = int(seconds) * 1000 + int(micros) // 1000
+        jobs = [
+            {
+                "job_id": job_id,
+                "actor": proxy.job.actor,
+                "target": proxy.job.item_id,
+                "institution": proxy.job.institution,
+                "thread": number,
+                "running_ms": proxy.duration_ms,
+            }
+            for number, (job_id, proxy) in enumerate(sorted(broker.held.items()), 1)
+        ]
+        fields: dict[Any, Any] = {
+            "pool": self._pool,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": ",".join(sorted(broker.get_declared_queues())),
+            "threads": broker.options.threads,
+            "state": "quiet" if broker.quiet.is_set() else "running",
+            "started_at": self._started,
+            "memory_mb": round(self.memory_mb(), 1),
+            "memory_limit_mb": self._limit_mb,
+            "stalled_s": round(self._stalled_s(), 3),
+            "jobs": json.dumps(jobs),
+            "beat": now_ms,
+        }
+        lifetime_ms = int(BEAT_S * 1000 * LIFETIME)
+        pipe = broker.client.pipeline(transaction=True)
+        pipe.hset(self._key, mapping=fields)
+        pipe.pexpire(self._key, lifetime_ms)
+        pipe.zadd(broker.keys.workers, {broker.options.worker_id: now_ms})
+        pipe.zremrangebyscore(broker.keys.workers, "-inf", now_ms - lifetime_ms)
+        pipe.execute()
+
+    def _stalled_s(self) -> float:
+        """Seconds since a consumer looked for jobs although it could have: what health calls alive."""
+        broker = self._broker
+        if broker.quiet.is_set() or not broker.slots.free or not broker.looked:
+            return 0.0
+        return clock.monotonic() - min(broker.looked.values())
+
+    def memory_mb(self) -> float:
+        return float(self._process.memory_info().rss) / 1_048_576
+
+    def _weigh(self) -> None:
+        if not self._heavy and self.memory_mb() > self._limit_mb:
+            self._heavy = True
+            log.warning("The worker is over its memory limit and is replaced", limit_mb=self._limit_mb)
+            self._stop("memory")
+
+    def _obey(self) -> None:
+        broker = self._broker
+        mine, pool = broker.client.hmget(broker.keys.commands, [broker.options.worker_id, self._pool])
+        if mine == "stop":
+            self._stop("told")
+        elif "quiet" in (mine, pool) and mine != "resume":
+            if not broker.quiet.is_set():
+                log.info("Quiet: finishing what runs, starting nothing more", pool=self._pool)
+                broker.quiet.set()
+        elif broker.quiet.is_set() and not self._heavy and not self._ended.is_set():
+            log.info("Taking jobs again", pool=self._pool)
+            broker.quiet.clear()

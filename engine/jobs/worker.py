@@ -1,0 +1,243 @@
+"""One worker process: its parts put together, run until told to stop, and ended in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import dramatiq
+
+from engine import logs
+from engine.clock import monotonic
+from engine.errors import StartError, SyncdeskError
+from engine.jobs import actors, exits
+from engine.jobs.heart import Heart
+from engine.jobs.middleware import explicit
+from engine.jobs.record import Recorder
+from engine.jobs.stats import Stats
+from engine.queue import buckets, events
+from engine.queue.broker import Broker, BrokerOptions
+from engine.queue.connection import connect
+from engine.queue.consumer import LeaseKeeper
+from engine.queue.hints import Hints
+from engine.queue.identity import worker_id
+from engine.queue.keys import Keys
+from engine.queue.reconciler import Reconciler
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.profile import Profile
+    from engine.store import Transport
+    from engine.sync.deps import Deps
+
+POOLS: Final = {
+    "sync": {"transactions"},
+    "events": {"webhooks", "notifications"},
+    "all": {"transactions", "webhooks", "notifications"},
+}
+GRACE_S: Final = 3.0
+TURN_MS: Final = 500  # how often Dramatiq's idle threads look up
+
+log = logs.logger("jobs")
+
+
+def concurrency(settings: Settings) -> dict[str, int]:
+    """Jobs at a time in the whole install by queue, where nobody changed it while running."""
+    return {
+        "transactions": settings.sync_concurrency,
+        "webhooks": settings.webhook_concurrency,
+        "notifications": settings.notification_concurrency,
+    }
+
+
+class WorkerProcess:
+    """A worker's parts. ``run`` blocks until `stop`, a signal, or an exception that nobody caught."""
+
+    def __init__(self, pool: str, settings: Settings, profile: Profile | None, store: Transport) -> None:
+        """Raises:
+        StartError: there is no broker's address, or no such pool.
+        """
+        if pool not in POOLS:
+            raise StartError(f"There is no pool {pool!r}: sync, events or all.")
+        if not settings.redis_url:
+            raise StartError("A worker needs the broker's address: set REDIS_URL, or start the engine.")
+        self._pool, self._settings, self._profile, self._store = pool, settings, profile, store
+        self._ending = threading.Event()
+        self._code = exits.STOPPED
+        self._sync: Deps | None = None
+        self._sync_lock = threading.Lock()
+        keys = Keys(settings.redis_namespace)
+        client = connect(settings.redis_url, "worker")
+        self.stats = Stats(store)
+        self.reconciler = Reconciler(store, client, keys, concurrency(settings))
+        options = BrokerOptions(
+            worker_id=worker_id(),
+            threads=_threads(pool, settings),
+            lease_s=settings.lease_s,
+            keep_done=settings.keep_done,
+            record=Recorder(store, client, keys, self.stats, settings.keep_failed),
+            wiped=self.reconciler.ask,
+        )
+        self.broker = Broker(client, keys, options, explicit(settings, self.stats))
+        self._heart = Heart(self.broker, pool, settings.worker_memory_mb, self._told)
+
+    def declare(self) -> None:
+        """Declare the pool's actors."""
+        broker = self.broker
+        parts = actors.Parts(
+            store=self._store,
+            sync=self._sync_parts,
+            publish=lambda topic, found: events.publish(broker.client, broker.keys, topic, found),
+        )
+        actors.declare(broker, parts, POOLS[self._pool])
+
+    def run(self) -> int:
+        """Work until the end; the process' exit code (`engine.jobs.exits`)."""
+        broker = self.broker
+        worker = dramatiq.Worker(broker, worker_threads=broker.options.threads, worker_timeout=TURN_MS)
+        before = threading.excepthook
+        threading.excepthook = self._uncaught
+        reconciling = threading.Thread(target=self.reconciler.run, args=(self._ending,), name="reconciler", daemon=True)
+        helpers: list[threading.Thread] = [self.stats, self._heart, LeaseKeeper(broker), reconciling]
+        try:
+            for helper in helpers:
+                helper.start()
+            worker.start()
+            log.info("Worker started", pool=self._pool, worker=broker.options.worker_id, threads=broker.options.threads)
+            while not self._ending.wait(1.0):
+                pass  # woken at least once a second, so that Windows delivers Ctrl+C
+            self._end()
+        finally:
+            threading.excepthook = before
+        return self._code
+
+    def stop(self, code: int = exits.STOPPED) -> None:
+        """End in order: take nothing more, give running jobs their grace, hand the rest back. Any thread, any time."""
+        self._code = max(self._code, code)
+        self._ending.set()
+
+    # ------------------------------------------------------------ parts
+
+    def _sync_parts(self) -> Deps:
+        """Built on first use: Plaid's client is heavy, and a worker that only sends notices needs none of it."""
+        with self._sync_lock:
+            if self._sync is None:
+                from engine.plaid.client import PlaidClient
+                from engine.profile import choose
+                from engine.secrets import Secrets
+                from engine.sync.deps import Deps
+
+                broker = self.broker
+                self._sync = Deps(
+                    store=self._store,
+                    plaid=PlaidClient(self._settings),
+                    secrets=Secrets(self._profile or choose(None, os.environ), self._settings),
+                    settings=self._settings,
+                    owner=broker.options.worker_id,
+                    limiter=lambda name, per_minute: buckets.take(broker.client, broker.keys, name, per_minute),
+                    hints=Hints(broker.client, broker.keys),
+                    publish=lambda topic, found=None: events.publish(broker.client, broker.keys, topic, found),
+                )
+            return self._sync
+
+    # ------------------------------------------------------------ the end
+
+    def _told(self, why: str) -> None:
+        if why == "memory":
+            # After its job, however long that takes: only then is the place free for another.
+            self.broker.quiet.set()
+            threading.Thread(target=self._replace, name="replace", daemon=True).start()
+        else:
+            self.stop()
+
+    def _replace(self) -> None:
+        self._drain(float("inf"))
+        self.stop(exits.REPLACE)
+
+    def _uncaught(self, args: Any) -> None:
+        log.error(
+            "An error that nobody caught ends this worker",
+            thread=args.thread and args.thread.name,
+            exc_info=args.exc_value,
+        )
+        self.stop(exits.CRASHED)
+
+    def _end(self) -> None:
+        broker = self.broker
+        log.info("Worker stops", pool=self._pool, running=broker.slots.busy)
+        broker.quiet.set()
+        broker.wake_consumers()
+        if not self._drain(GRACE_S):
+            self._hand_back()
+        self._heart.stop()
+        self.stats.stop()
+        broker.close()
+        log.info("Worker stopped", pool=self._pool, code=self._code)
+
+    def _drain(self, seconds: float) -> bool:
+        """Wait for the jobs that run; False where some still do after ``seconds``."""
+        end = monotonic() + seconds
+        pause = threading.Event()
+        while self.broker.held:
+            if monotonic() > end:
+                return False
+            pause.wait(0.02)
+        return True
+
+    def _hand_back(self) -> None:
+        """Leases end now, in Redis and in Postgres; what still runs here can commit nothing any more."""
+        try:
+            self._store.call("leases_release", owner=self.broker.options.worker_id)
+        except SyncdeskError as error:
+            log.warning("Leases in Postgres run out by themselves", code=error.code)
+        try:
+            log.info("Jobs were handed back", jobs=self.broker.hand_back())
+        except SyncdeskError as error:
+            log.warning("Leases in Redis run out by themselves", code=error.code)
+
+
+def main(
+    pool: str,
+    *,
+    settings: Settings,
+    profile: Profile | None = None,
+    ready: Callable[[WorkerProcess], None] | None = None,
+) -> int:
+    """Run a worker in this process until SIGTERM, SIGINT or a command; its exit code.
+
+    Jobs that did not finish in their grace are killed with the process: the caller should end it at once
+    (`leave`), since their threads cannot be interrupted.
+
+    Raises:
+        StartError, StoreUnavailable: it is not told where broker or database are.
+    """
+    from engine.store import open_store
+
+    logging.getLogger("dramatiq").setLevel(logging.ERROR)  # what is worth saying is said by our middleware
+    store = open_store(settings)
+    process = WorkerProcess(pool, settings, profile, store)
+    process.declare()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: process.stop())
+    if ready is not None:
+        ready(process)
+    code = process.run()
+    if not process.broker.held:
+        store.close()
+    return code
+
+
+def leave(code: int) -> None:
+    """End this process now, without waiting for threads whose jobs were handed back."""
+    logging.shutdown()
+    os._exit(code)
+
+
+def _threads(pool: str, settings: Settings) -> int:
+    if pool == "sync":
+        return settings.sync_threads
+    return settings.event_threads + (settings.sync_threads if pool == "all" else 0)
