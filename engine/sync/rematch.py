@@ -13,12 +13,12 @@ from engine.errors import Conflict
 from engine.matching.nearest import nearest
 from engine.matching.plan import plan_all
 from engine.matching.types import MatchInputs, Mode
-from engine.store.transport import Transport
+from engine.sync.deps import Store
 
 _TRIES = 5  # each one means that a sync or a click came in between
 
 
-def rematch(store: Transport, user_id: str, *, correlation: str, mode: Mode = "rules") -> dict[str, int]:
+def rematch(store: Store, user_id: str, *, correlation: str, mode: Mode = "rules") -> dict[str, int]:
     """Weigh all of a user's payments anew and take over what changed; counts of tagged, untagged, suggested.
 
     Raises:
@@ -39,12 +39,12 @@ def rematch(store: Transport, user_id: str, *, correlation: str, mode: Mode = "r
     raise Conflict("Bills or matches kept changing while they were matched; the next sync matches them anew.")
 
 
-def load(store: Transport, user_id: str) -> MatchInputs:
+def load(store: Store, user_id: str) -> MatchInputs:
     """All of a user's bills, payments and matches."""
     return msgspec.convert(store.call("match_inputs", user=user_id), MatchInputs, strict=False)
 
 
-def bill_detail(store: Transport, bill_id: str) -> types.BillDetail:
+def bill_detail(store: Store, bill_id: str) -> types.BillDetail:
     """One bill with its matches and the nearest payments that did not match, each with why not.
 
     Raises:

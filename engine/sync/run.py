@@ -30,6 +30,7 @@ from engine.plaid.types import Account
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
 from engine.sync.leases import Lease
+from engine.sync.rematch import rematch
 
 RESTARTS = 5
 """How often one run begins its pagination again before it is left to a later attempt."""
@@ -269,6 +270,7 @@ class _Run:
             "skipped": self._skipped or None,
             "correlation": self._correlation,
         }
+        blind = not self._inputs.bills
         for _ in range(REMATCHES):
             began = clock.monotonic()
             matches = self._matches()
@@ -283,12 +285,16 @@ class _Run:
             if answer["status"] != "rematch":
                 break
             self._inputs = msgspec.convert(answer["matching"], MatchInputs, strict=False)
+        if blind and self._inputs.bills and answer["status"] == "ok":
+            # The first bill was written while the run went on, which had kept no rows for matching.
+            rematch(store, self._claim["user_id"], correlation=self._correlation, mode=self._deps.settings.matching)
         return self._ended(answer, page)
 
     def _matches(self) -> list[Any] | None:
         if not self._inputs.bills:
             return None
-        planned = plan(self._inputs, self._arrivals.payments, self._arrivals.gone, clock.now().date())
+        arrivals, mode = self._arrivals, self._deps.settings.matching
+        planned = plan(self._inputs, arrivals.payments, arrivals.gone, clock.now().date(), mode=mode)
         built: list[Any] = msgspec.to_builtins(planned)
         return built
 
