@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from engine.api import types
@@ -24,12 +24,29 @@ class Store(Protocol):
 
     def call(self, name: str, /, **params: Any) -> Any: ...
 
+    def close(self) -> None: ...
+
 
 class Hints(Protocol):
     """`engine.queue`: puts a hint for work that Postgres already knows of; returns the job's id."""
 
     def sync(
         self, item_id: str, user_id: str, institution: str | None, lane: str, trigger: str, correlation: str
+    ) -> str: ...
+
+    def put(
+        self,
+        queue: str,
+        target: str,
+        *,
+        user_id: str | None,
+        lane: str,
+        trigger: str,
+        correlation: str,
+        institution: str | None = None,
+        delay_ms: int = 0,
+        again: bool = True,
+        urgent: bool = False,
     ) -> str: ...
 
     def webhook(self, inbox_id: int, user_id: str | None, correlation: str) -> str: ...
@@ -83,7 +100,8 @@ class Events(Protocol):
 class DirectSync(Protocol):
     """Runs one item's sync in the caller's thread (``SYNCDESK_MANUAL_SYNC=direct``)."""
 
-    def __call__(self, item_id: str, correlation: str) -> dict[str, Any]: ...
+    def __call__(self, item_id: str, correlation: str) -> str:
+        """Return how it ended, as a sentence."""
 
 
 class Linking(Protocol):
@@ -93,7 +111,7 @@ class Linking(Protocol):
 
     def start(self, user: str | None, item_id: str | None) -> types.LinkStart: ...
 
-    def follow(self, session: str) -> types.Done: ...
+    def follow(self, session: str) -> types.LinkState: ...
 
     def remove(self, item_id: str) -> None: ...
 
@@ -172,4 +190,3 @@ class Context:
     inbox: Inbox
     linking: Linking
     direct_sync: DirectSync
-    memo: dict[str, Any] = field(default_factory=dict)

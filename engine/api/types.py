@@ -489,6 +489,7 @@ class Notice(Struct):
 
 class Notices(Struct):
     notices: list[Notice]
+    next: str | None = None
 
 
 class Queues(Struct):
@@ -543,6 +544,8 @@ class Event(Struct):
 
 
 class QueueChange(Struct):
+    """Null leaves a limit as it is; ``per_minute`` 0 takes the rate limit away."""
+
     concurrency: int | None = None
     per_minute: int | None = None
 

@@ -1,0 +1,172 @@
+"""The health listener: is work being done, and the figures of it for Prometheus. No token, no names, no ids of people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from engine.api import types
+from engine.api.context import Context
+from engine.api.phrases import QUEUE_LABELS, count
+from engine.api.routing import Call, Route
+from engine.errors import BrokerUnavailable, SyncdeskError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+    from prometheus_client.registry import Collector
+
+FRESH_S = 15.0
+
+
+def health(call: Call) -> Response:
+    """200 while consumers advance (also with trouble: ``degraded``), 503 while they do not."""
+    from engine.api.routing import json_response
+
+    found = check(call.context)
+    return json_response(found, 200 if found.state in {"alive", "degraded"} else 503)
+
+
+def check(context: Context) -> types.Health:
+    """Look at broker, database and consumers. Alive means that every queue has a consumer that reports."""
+    starting = context.host.status().engine.state in {"starting", "stopping"}
+    checks: list[types.Check] = []
+    try:
+        workers = [row for row in context.view.workers() if row["heartbeat_age_s"] < FRESH_S]
+        checks.append(types.Check("queue", True))
+        served = {queue for row in workers for queue in row["queues"] if row["state"] in {"running", "quiet"}}
+        for queue in QUEUE_LABELS:
+            there = queue in served
+            checks.append(types.Check(queue, there, "" if there else "No consumer reports."))
+    except BrokerUnavailable as error:
+        checks.append(types.Check("queue", False, error.message))
+        checks += [types.Check(queue, False, "Unknown while the queue does not answer.") for queue in QUEUE_LABELS]
+    database = True
+    try:
+        context.store.call("settings_get", key="health")
+    except SyncdeskError as error:
+        database = False
+        checks.append(types.Check("database", False, error.message))
+    else:
+        checks.append(types.Check("database", True))
+    consuming = all(entry.ok for entry in checks if entry.name in QUEUE_LABELS)
+    if consuming:
+        return types.Health("alive" if database else "degraded", context.version, checks)
+    return types.Health("starting" if starting else "dead", context.version, checks)
+
+
+def metrics(call: Call) -> Response:
+    """Prometheus' text format. What cannot be read now is missing, and ``syncdesk_up`` says so."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_collector(call.context))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _collector(context: Context) -> Collector:
+    from collections.abc import Iterable
+
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
+
+    class Figures(Collector):
+        """Reads everything anew on each scrape."""
+
+        def collect(self) -> Iterable[Metric]:
+            up = GaugeMetricFamily("syncdesk_up", "Whether a service answers", labels=["service"])
+            found: list[Metric] = [up]
+            for service, read in (("queue", _queue_figures), ("database", _store_figures)):
+                try:
+                    found += read(context)
+                    up.add_metric([service], 1)
+                except SyncdeskError:
+                    up.add_metric([service], 0)
+            return found
+
+    return Figures()
+
+
+def _queue_figures(context: Context) -> list[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    jobs = GaugeMetricFamily("syncdesk_queue_jobs", "Live jobs", labels=["queue", "state"])
+    oldest = GaugeMetricFamily("syncdesk_queue_oldest_wait_seconds", "Age of the longest waiting job", labels=["queue"])
+    paused = GaugeMetricFamily("syncdesk_queue_paused", "Whether the queue is paused", labels=["queue"])
+    consumers = GaugeMetricFamily("syncdesk_queue_consumers", "Worker processes on the queue", labels=["queue"])
+    for row in context.view.queues():
+        name = row["name"]
+        for state in ("waiting", "delayed", "running", "retrying"):
+            jobs.add_metric([name, state], row[state])
+        oldest.add_metric([name], (row["oldest_wait_ms"] or 0) / 1000)
+        paused.add_metric([name], int(row["paused"]))
+        consumers.add_metric([name], row["consumers"])
+    memory = GaugeMetricFamily("syncdesk_worker_memory_bytes", "Resident memory", labels=["worker", "pool"])
+    busy = GaugeMetricFamily("syncdesk_worker_threads_busy", "Threads at a job", labels=["worker", "pool"])
+    threads = GaugeMetricFamily("syncdesk_worker_threads", "Threads", labels=["worker", "pool"])
+    beat = GaugeMetricFamily("syncdesk_worker_heartbeat_age_seconds", "Since its last sign", labels=["worker", "pool"])
+    for row in context.view.workers():
+        labels = [row["id"], row["pool"]]
+        memory.add_metric(labels, row["memory_mb"] * 1024 * 1024)
+        busy.add_metric(labels, row["busy"])
+        threads.add_metric(labels, row["threads"])
+        beat.add_metric(labels, row["heartbeat_age_s"])
+    return [jobs, oldest, paused, consumers, memory, busy, threads, beat]
+
+
+def _store_figures(context: Context) -> list[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    facts: dict[str, Any] = context.store.call("metrics")
+    ended = CounterMetricFamily("syncdesk_jobs", "Jobs by outcome", labels=["queue", "outcome"])
+    run = CounterMetricFamily("syncdesk_job_run_seconds", "Time spent running jobs", labels=["queue"])
+    wait = CounterMetricFamily("syncdesk_job_wait_seconds", "Time that jobs waited", labels=["queue"])
+    for row in facts["ended"]:
+        for outcome in ("done", "failed", "retried"):
+            ended.add_metric([row["queue"], outcome], row[outcome])
+        run.add_metric([row["queue"]], row["run_ms"] / 1000)
+        wait.add_metric([row["queue"]], row["wait_ms"] / 1000)
+    kept = GaugeMetricFamily("syncdesk_failed_jobs", "Failed jobs that are kept", labels=["queue"])
+    for queue in QUEUE_LABELS:
+        kept.add_metric([queue], facts["failed"].get(queue, 0))
+    items = GaugeMetricFamily("syncdesk_items", "Bank links", labels=["state"])
+    for state, number in facts["items"].items():
+        items.add_metric([state], number)
+    lag = GaugeMetricFamily("syncdesk_sync_lag_seconds", "Since the last success of the link that is furthest behind")
+    if facts["lag_s"] is not None:
+        lag.add_metric([], facts["lag_s"])
+    unfinished = GaugeMetricFamily("syncdesk_unfinished", "Work that the database knows of", labels=["kind"])
+    for kind in ("unprocessed", "wanted", "unsent"):
+        unfinished.add_metric([kind], facts[kind])
+    return [ended, run, wait, kept, items, lag, unfinished]
+
+
+def summary(found: types.Health) -> str:
+    """One line for people."""
+    wrong = [entry.name for entry in found.checks if not entry.ok]
+    return found.state if not wrong else f"{found.state}: {count(len(wrong), 'check')} failed ({', '.join(wrong)})"
+
+
+def routes() -> list[Route]:
+    """The health listener's table."""
+    return [
+        Route(
+            method="GET",
+            path="/health",
+            summary="Whether consumers advance.",
+            handler=health,
+            token=None,
+            answer=types.Health,
+            errors=(503,),
+        ),
+        Route(
+            method="GET",
+            path="/metrics",
+            summary="Figures for Prometheus.",
+            handler=metrics,
+            token=None,
+            answer=str,
+            media="text/plain",
+        ),
+    ]

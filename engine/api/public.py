@@ -1,0 +1,214 @@
+"""The public listener: webhooks from Plaid, and the few doors for programs elsewhere.
+
+It is the only one that is ever put behind a tunnel, so everything here expects a hostile
+caller: bounded bodies, bounded time, constant-time checks, and no answer that tells more than
+it must.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import threading
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.api import actions, types
+from engine.api.context import Context
+from engine.api.hinting import Hinter
+from engine.api.problems import NotConfigured, Unauthorised, WrongType, problem_response
+from engine.api.routing import Call, Route, is_json, json_response, read_body
+from engine.errors import SyncdeskError
+
+WEBHOOK_BYTES = 262_144
+WEBHOOK_THREADS = 16
+REFUSALS_A_MINUTE = 60
+"""Refused webhooks stored a minute; the rest is only counted, or a flood would fill the inbox."""
+
+HEADERS = ("plaid-verification", "x-syncdesk-signature")
+
+
+class Door:
+    """The webhook receiver's threads. One for the process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._pool = ThreadPoolExecutor(WEBHOOK_THREADS, thread_name_prefix="webhook")
+        self.hinter = Hinter()
+        self._refusals = _PerMinute(REFUSALS_A_MINUTE)
+
+    def close(self) -> None:
+        """Give the last hints and end the threads."""
+        self.hinter.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def webhook(self, request: Request, context: Context) -> Response:
+        """``POST /api/webhooks/plaid``: verified, in the inbox by one commit, answered; then the hint."""
+        if not is_json(request):
+            raise WrongType("A webhook's body is application/json.")
+        body = await read_body(request, WEBHOOK_BYTES)
+        headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._take, headers, body)
+
+    def _take(self, headers: Mapping[str, str], body: bytes) -> Response:
+        from engine.plaid.webhooks import KeyUnavailable, Refused
+
+        try:
+            verified = self._context.verifier.verify(headers, body)
+        except Refused as error:
+            self._refuse(error.reason, body)
+            return problem_response(401, "WEBHOOK_REFUSED", "The webhook's signature was refused.")
+        except KeyUnavailable as error:
+            # Plaid tries again after 30 s; we would rather look twice than let one in unseen.
+            return problem_response(503, error.code, error.message)
+        received = self._context.inbox.receive(verified, body)
+        self._hint(received)
+        return json_response(types.Done(message="received", ids=[str(received.inbox_id)]))
+
+    def _hint(self, received: Any) -> None:
+        # Another thread says it to Redis, so neither the answer nor the next webhook waits.
+        actions.hint_received(self._context.quick_hints, self.hinter, received)
+
+    def _refuse(self, reason: str, body: bytes) -> None:
+        if not self._refusals.take():
+            return
+        try:
+            self._context.inbox.refuse(reason, body)
+        except SyncdeskError as error:
+            logging.getLogger("engine.api.webhook").warning("A refused webhook was not stored: %s", error.message)
+
+
+class _PerMinute:
+    """At most so many a minute, counted in this process."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._left, self._minute = most, most, 0
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        from engine import clock
+
+        minute = int(clock.monotonic() // 60)
+        with self._lock:
+            if minute != self._minute:
+                self._minute, self._left = minute, self._most
+            self._left -= 1
+            return self._left >= 0
+
+
+def cron_health(call: Call) -> types.Alive:
+    """``GET /api/cron/sync-transactions``: tells nothing but ok."""
+    return types.Alive(ok=True)
+
+
+async def cron(request: Request, context: Context) -> Response:
+    """``POST /api/cron/sync-transactions``: the backup sync, triggered from outside."""
+    import anyio.to_thread
+
+    secret = context.settings.cron_secret
+    if not secret:
+        raise NotConfigured("CRON_SECRET is not set, so nobody can trigger the backup sync from outside.")
+    given = request.headers.get("authorization", "").encode("utf-8", "replace")
+    # Digests of equal length: the comparison tells nothing about the secret's.
+    wanted = hashlib.sha256(b"Bearer " + secret.encode()).digest()
+    if not hmac.compare_digest(hashlib.sha256(given).digest(), wanted):
+        raise Unauthorised("The cron secret is wrong or missing.")
+    done = await anyio.to_thread.run_sync(actions.sync_stale, context, "cron")
+    return json_response(done)
+
+
+def manual_sync(call: Call) -> types.Done:
+    """``POST /api/plaid/sync-transactions``: one item or all, through the queue or directly."""
+    return actions.sync(call, call.body)
+
+
+def queue_status(call: Call) -> types.Queues:
+    """``GET /api/queue/status``."""
+    from engine.api import views
+
+    return types.Queues(queues=views.queues(call.context))
+
+
+def openapi(door: Door) -> Any:
+    """The handler of this listener's own OpenAPI document."""
+    from engine.api import openapi as document
+
+    def handler(call: Call) -> dict[str, Any]:
+        return document.build("Syncdesk, public listener", call.context.version, routes(door))
+
+    return handler
+
+
+def routes(door: Door) -> list[Route]:
+    """The public listener's table."""
+    return [
+        Route(
+            method="POST",
+            path="/api/webhooks/plaid",
+            summary="Receive a webhook of Plaid, or of a relay that signs with PLAID_WEBHOOK_SECRET.",
+            raw=door.webhook,
+            token=None,
+            secret="signature",  # noqa: S106 - names the scheme
+            answer=types.Done,
+            body=dict[str, Any],
+            errors=(401, 408, 413, 415, 503),
+            limit=WEBHOOK_BYTES,
+        ),
+        Route(
+            method="GET",
+            path="/api/cron/sync-transactions",
+            summary="Health check of the cron endpoint.",
+            handler=cron_health,
+            token=None,
+            answer=types.Alive,
+        ),
+        Route(
+            method="POST",
+            path="/api/cron/sync-transactions",
+            summary="Trigger the backup sync.",
+            raw=cron,
+            token=None,
+            secret="cron",  # noqa: S106 - names the scheme
+            answer=types.Done,
+            errors=(401, 503),
+        ),
+        Route(
+            method="POST",
+            path="/api/plaid/sync-transactions",
+            summary="Sync one item or all of them now.",
+            handler=manual_sync,
+            token="operate",  # noqa: S106
+            body=types.SyncRequest,
+            answer=types.Done,
+            errors=(404, 409, 503),
+        ),
+        Route(
+            method="GET",
+            path="/api/queue/status",
+            summary="State of the queues.",
+            handler=queue_status,
+            answer=types.Queues,
+            errors=(503,),
+        ),
+        Route(
+            method="GET",
+            path="/api/openapi.json",
+            summary="This document.",
+            handler=openapi(door),
+            token=None,
+            answer=dict[str, Any],
+        ),
+    ]
+
+
+def correlation() -> str:
+    """A fresh correlation id, for what begins with a click or a call."""
+    return uuid.uuid4().hex
