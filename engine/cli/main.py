@@ -21,6 +21,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     parser = argparse.ArgumentParser(prog="syncdeskctl", description="Everything of Syncdesk without a screen.")
     parser.add_argument("--profile", metavar="NAME|PATH", help="the install to work on (SYNCDESK_PROFILE)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    from engine.cli import engine
+
+    for module in (engine,):
+        module.register(commands)
     return parser, commands
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,37 +28,32 @@ class World(msgspec.Struct, kw_only=True):
     truth: dict[str, tuple[str, date]]
 
 
-def load(path: Path) -> list[World]:
-    """The worlds of a file or a folder, by file name.
+def world(name: str, text: bytes) -> World:
+    """Read one world.
+
+    Args:
+        name: its file's name, under which answers list it.
+        text: its JSON.
 
     Raises:
-        UsageError: nothing there, or a file is no world.
+        UsageError: this is no labelled world.
     """
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"{path} holds no worlds (*.json).")
-    return [_world(file) for file in files]
-
-
-def _world(file: Path) -> World:
     try:
-        data = msgspec.json.decode(file.read_bytes())
+        data = msgspec.json.decode(text)
         bills = tuple(msgspec.convert(_exact(bill), Bill, strict=False) for bill in data["bills"])
         payments = tuple(_payment(row) for row in data["transactions"])
-        today = date.fromisoformat(data["today"]) if "today" in data else max(row.date for row in payments)
+        today = data.get("today") or max(row["date"] for row in data["transactions"])
         truth = {row["transaction_id"]: (row["bill_id"], date.fromisoformat(row["period"])) for row in _truth(data)}
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} is not a labelled world: {type(error).__name__}: {error}") from error
-    return World(
-        name=file.name,
-        slice=data.get("slice") or file.stem,
-        today=today,
-        bills=bills,
-        payments=payments,
-        truth=truth,
-    )
+        return World(
+            name=name,
+            slice=data.get("slice") or name,
+            today=date.fromisoformat(today),
+            bills=bills,
+            payments=payments,
+            truth=truth,
+        )
+    except (msgspec.MsgspecError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{name} is not a labelled world: {type(error).__name__}: {error}") from error
 
 
 def _truth(data: Mapping[str, Any]) -> list[dict[str, Any]]:

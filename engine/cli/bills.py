@@ -1,0 +1,198 @@
+"""``syncdeskctl bills``: import bills from a file, and try the matcher on labelled worlds."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.matching.evaluate import World
+    from engine.store import Transport
+
+DEFAULT_USER = "me"
+_NEEDED = ("name", "cadence", "anchor_date")
+_FIELDS = (
+    *_NEEDED,
+    "currency",
+    "amount",
+    "amount_min",
+    "amount_max",
+    "category",
+    "tolerance",
+    "aliases",
+    "business_day_shift",
+    "account_id",
+    "start_date",
+    "end_date",
+)
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``bills`` and its commands."""
+    group = commands.add_parser("bills", help="import bills, try the matcher on labelled data")
+    actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
+    modes = {"choices": ("rules", "simple"), "default": None, "help": "instead of the configured mode"}
+    for name, run, words in (
+        ("evaluate", _evaluate, "precision and recall on labelled worlds (a file or a folder of *.json)"),
+        ("match", _match, "what would be tagged and what proposed, on worlds without their truth"),
+    ):
+        command = actions.add_parser(name, help=words)
+        command.add_argument("path", type=Path)
+        command.add_argument("--mode", **modes)  # type: ignore[arg-type]
+        command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+        command.set_defaults(run=run)
+    command = actions.add_parser("import", help=f"bills from a CSV file with a header: {', '.join(_FIELDS)}")
+    command.add_argument("file", type=Path)
+    command.add_argument("--user", default=DEFAULT_USER, help="whose bills these are")
+    command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    command.set_defaults(run=_import)
+
+
+def load_worlds(path: Path) -> Iterator[World]:
+    """The worlds of a file or a folder, by file name.
+
+    Raises:
+        UsageError: nothing there, or a file is no world.
+    """
+    from engine.matching import evaluate
+
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise UsageError(f"{path} holds no worlds (*.json).")
+    for file in files:
+        yield evaluate.world(file.name, _bytes(file))
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from engine.matching import evaluate
+
+    found = evaluate.evaluate(load_worlds(args.path), args.mode or _settings().matching)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['worlds']} worlds         precision   recall       f1")
+    for name in ("auto", "suggest", "baseline", "rules"):
+        _line(name, found[name])
+    for name, kinds in sorted(found["slices"].items()):
+        _line(f"  {name}", kinds["auto"])
+    print(f"right period of right tags: {found['period_accuracy']:.4f}")
+    return 0
+
+
+def _line(name: str, figures: dict[str, float]) -> None:
+    print(f"{name:30s} {figures['precision']:.4f}   {figures['recall']:.4f}   {figures['f1']:.4f}")
+
+
+def _match(args: argparse.Namespace) -> int:
+    from engine.matching import evaluate
+
+    found = evaluate.match(load_worlds(args.path), args.mode or _settings().matching)
+    if args.json:
+        print(json.dumps(found))
+        return 0
+    for name, lists in found["worlds"].items():
+        print(f"{name}: {len(lists['auto'])} tagged, {len(lists['suggest'])} suggested")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    import uuid
+
+    from engine.sync.rematch import rematch
+
+    bills = read_bills(args.file)
+    with _store() as store:
+        done = store.call("bills_import", user=args.user, bills=bills)
+        counts = rematch(
+            store, done["user_id"], correlation=f"import-{uuid.uuid4().hex[:12]}", mode=_settings().matching
+        )
+    answer = {"created": done["created"], "updated": done["updated"], "ids": done["ids"], **counts}
+    if args.json:
+        print(json.dumps(answer))
+    else:
+        print(
+            f"{done['created']} bills added, {done['updated']} replaced; "
+            f"{counts['tagged']} payments tagged, {counts['suggested']} proposed."
+        )
+    return 0
+
+
+def read_bills(file: Path) -> list[dict[str, Any]]:
+    """The bills of a CSV file, one a row; empty cells are left out, aliases are separated by ``;`` or ``|``.
+
+    Raises:
+        UsageError: unreadable, a column unknown or missing, or a row without what a bill needs (with its line).
+    """
+    text = _bytes(file)
+    try:
+        reader = csv.DictReader(text.decode("utf-8-sig").splitlines(), restkey="")
+        rows = [(reader.line_num, row) for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file} is not a CSV file in UTF-8: {error}") from error
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    unknown = [name for name in columns if name not in (*_FIELDS, "id")]
+    missing = [name for name in _NEEDED if name not in columns]
+    if unknown or missing:
+        what = f"does not know the column {unknown[0]!r}" if unknown else f"needs the column {missing[0]!r}"
+        raise UsageError(f"The import {what}. Columns are: {', '.join(_FIELDS)}.")
+    return [_bill(file, line, row) for line, row in rows]
+
+
+def _bill(file: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
+    if "" in row:
+        raise UsageError(f"{file}, line {line}: more cells than columns.")
+    found: dict[str, Any] = {
+        name.strip(): value.strip()
+        for name, value in row.items()
+        if value and value.strip() and name.strip() in _FIELDS
+    }
+    for name in _NEEDED:
+        if name not in found:
+            raise UsageError(f"{file}, line {line}: a bill needs a {name}.")
+    if "aliases" in found:
+        found["aliases"] = [alias.strip() for alias in found["aliases"].replace("|", ";").split(";") if alias.strip()]
+    return found
+
+
+def _settings() -> Any:
+    from engine import profile, settings
+
+    return settings.load(profile.choose(None, os.environ).settings_file, os.environ)
+
+
+@contextmanager
+def _store() -> Iterator[Transport]:
+    """The configured database, else that of the engine that runs on this profile."""
+    import dataclasses
+
+    from engine import profile
+    from engine.errors import NotRunningError
+    from engine.host.postgres import running_url
+    from engine.store import open_store
+
+    chosen = _settings()
+    if not chosen.database_url and not chosen.supabase_url:
+        url = running_url(profile.choose(None, os.environ))
+        if url is None:
+            raise NotRunningError("No engine runs on this profile. Start it with: syncdeskctl up")
+        chosen = dataclasses.replace(chosen, database_url=url)
+    store = open_store(chosen)
+    try:
+        yield store
+    finally:
+        store.close()
