@@ -26,7 +26,7 @@ from engine.host import binaries_process as server
 from engine.host import postgres_folders as folders
 from engine.profile import Profile
 
-USER = "syncdesk"
+USER = "postgres"  # as in a Supabase project; not "syncdesk", whose schema would then be on its search path
 DATABASE = "syncdesk"
 
 _SETTINGS = {

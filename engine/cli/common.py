@@ -1,0 +1,70 @@
+"""What several commands need: the profile, its settings, the running engine, and printing for people or programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import NotRunningError
+from engine.profile import Profile, choose
+
+if TYPE_CHECKING:
+    from engine.launch import Discovery
+    from engine.settings import Settings
+
+
+def profile() -> Profile:
+    """The profile of ``--profile`` or ``SYNCDESK_PROFILE``.
+
+    Raises:
+        ProfileError: no such name can be.
+    """
+    return choose(None, os.environ)
+
+
+def settings(of: Profile) -> Settings:
+    """The settings in force: environment over file over what the profile keeps secretly over defaults.
+
+    Raises:
+        SettingsError, SecretError: a value cannot be, or the keyring does not answer.
+    """
+    from engine.secrets import kept
+    from engine.settings import declared, load
+
+    wanted = {name: spec for name, spec in declared().items() if spec.metadata["secret"]}
+    return load(of.settings_file, os.environ, kept(of, wanted))
+
+
+def engine(of: Profile) -> Discovery:
+    """The running engine of the profile.
+
+    Raises:
+        NotRunningError: there is none.
+    """
+    from engine.launch import progress, read
+
+    found = read(of)
+    if found is None:
+        starting = progress(of)
+        if starting is not None and starting.state == "starting":
+            raise NotRunningError(f"The engine of profile {of.name} is still starting ({starting.step}).")
+        raise NotRunningError(f"No engine runs on profile {of.name}; start one with `syncdeskctl up`.")
+    return found
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The switch that every command with an answer has."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
+
+
+def show(args: argparse.Namespace, document: Any, text: str) -> None:
+    """Print the document for programs or the text for people."""
+    print(json.dumps(document, ensure_ascii=False) if args.json else text)
+
+
+def note(text: str) -> None:
+    """Say something to the person beside the answer, at once."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,130 @@
+"""``up``, ``down``, ``status``, and the parts that may run alone: ``worker``, ``api``, ``sandbox``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from engine.cli import common
+from engine.errors import NotRunningError
+
+
+def register(commands: Any) -> None:
+    """Add this module's commands."""
+    up = commands.add_parser("up", help="run the whole engine in the foreground")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", help="end the engine of this profile")
+    common.add_json(down)
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", help="what the engine of this profile does")
+    common.add_json(status)
+    status.set_defaults(run=_status)
+    worker = commands.add_parser("worker", help="one worker process alone")
+    worker.add_argument("--pool", choices=["sync", "events", "all"], default="all")
+    worker.set_defaults(run=_worker)
+    api = commands.add_parser("api", help="the listeners alone")
+    api.set_defaults(run=_api)
+    keeper = commands.add_parser("keeper")  # without help: not for people
+    keeper.set_defaults(run=_keeper)
+
+
+def _up(args: argparse.Namespace) -> int:
+    del args
+    from engine.host import up
+
+    profile = common.profile()
+    return up.run(profile, common.settings(profile), common.note)
+
+
+def _down(args: argparse.Namespace) -> int:
+    from engine import launch
+
+    profile = common.profile()
+    ended = launch.stop(profile)
+    text = "The engine has ended." if ended else f"No engine runs on profile {profile.name}."
+    common.show(args, {"ok": True, "ended": ended}, text)
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    from engine import launch
+
+    profile = common.profile()
+    found = launch.read(profile)
+    if found is not None:
+        try:
+            document = launch.call(found, "GET", "/api/status")
+        except NotRunningError:
+            if launch.read(profile) is not None:
+                raise  # it runs and does not answer: that is a failure; one that ended meanwhile is not
+            document = _absent(profile.name)
+    else:
+        document = _absent(profile.name, launch.progress(profile))
+    common.show(args, document, _words(document))
+    return 0
+
+
+def _absent(name: str, progress: Any = None) -> dict[str, Any]:
+    from engine import __version__
+
+    starting = progress is not None and progress.state == "starting"
+    engine = {
+        "state": "starting" if starting else "stopped",
+        "version": __version__,
+        "profile": name,
+        "pid": progress.pid if starting else None,
+        "step": progress.step if starting else None,
+        "cause": progress.error if progress is not None and progress.state == "failed" else None,
+    }
+    return {"engine": engine, "processes": [], "endpoints": {"public": None, "admin": None, "health": None}}
+
+
+def _words(document: dict[str, Any]) -> str:
+    engine = document["engine"]
+    lines = [f"Engine of profile {engine['profile']}: {engine['state']}" + _after(", process ", engine["pid"])]
+    lines += [f"  {word}" for word in (engine.get("step"), engine.get("cause")) if word]
+    for name, url in document["endpoints"].items():
+        if url:
+            lines.append(f"  {name:<8}{url}")
+    for process in document["processes"]:
+        memory = f"  {process['memory_mb']:.0f} MB" if process.get("memory_mb") else ""
+        lines.append(f"  {process['role']:<14}{process['state']:<10}{process['pid'] or '–'!s:>7}{memory}")
+        if process.get("note"):
+            lines.append(f"    {process['note']}")
+    return "\n".join(lines)
+
+
+def _after(words: str, value: object) -> str:
+    return f"{words}{value}" if value else ""
+
+
+def _worker(args: argparse.Namespace) -> int:
+    from engine.host import child
+    from engine.jobs import worker  # loads while the host starts broker and database
+
+    if not child.adopt():
+        return 0
+    from engine import logs
+
+    profile = common.profile()
+    logs.configure(f"worker-{args.pool}", profile if child.supervised() else None)
+    code = worker.main(args.pool, settings=common.settings(profile), profile=profile)
+    worker.leave(code)
+    return code
+
+
+def _api(args: argparse.Namespace) -> int:
+    del args
+    from engine import logs
+    from engine.api import alone
+
+    profile = common.profile()
+    logs.configure("api", None)
+    return alone.run(profile, common.settings(profile))
+
+
+def _keeper(args: argparse.Namespace) -> int:
+    del args
+    from engine.host import keeper
+
+    return keeper.main(common.profile())

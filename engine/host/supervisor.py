@@ -1,0 +1,259 @@
+"""Which parts this engine has, in which order they start and end, and what each is told of the others."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from engine import clock
+from engine.api.types import Endpoints, ProcessInfo
+from engine.errors import Conflict, NotFound, StartError, SyncdeskError
+from engine.host.binaries_process import free_port
+from engine.host.keeper import Keeper
+from engine.host.parts import Part, ProcessPart, ServerPart
+from engine.host.world import World
+from engine.jobs import exits
+from engine.logs import logger
+from engine.profile import Profile
+from engine.queue.identity import worker_prefix
+from engine.settings import Settings
+
+SERVICES_S = 90.0
+"""Longest wait for broker and database: a recovery after a crash may take its time."""
+POOLS = ("sync", "events")
+
+log = logger("host")
+
+
+class Supervisor:
+    """All parts of one engine."""
+
+    grace_s = 4.5
+    """A worker's three seconds for its jobs, and some to hand back its leases."""
+
+    def __init__(self, profile: Profile, settings: Settings, changed: Callable[[str], None]) -> None:
+        self._profile = profile
+        self._changed = changed
+        self._world = World(profile, settings)
+        self._settings = settings
+        self._known = threading.Event()
+        self._keeper = Keeper(profile)
+        self._services: list[Part] = []
+        self._processes: list[Part] = []
+        self._free: Callable[[str, bool], None] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, with the addresses of embedded parts as far as they are known."""
+        return self._settings
+
+    def launch(self, endpoints: Endpoints) -> None:
+        """Begin to start everything at once: servers, and our own processes with their imports.
+
+        Raises:
+            StartError: a part cannot be started.
+        """
+        self._world.public_url = endpoints.public
+        self._keeper.start()
+        self._services = self._make_services()
+        self._processes = self._make_processes()
+        for part in (*self._services, *self._processes):
+            part.start()
+
+    def wait_services(self, check: Callable[[], None], tell: Callable[[str], None]) -> None:
+        """Wait for broker and database; then the processes get their environment.
+
+        Raises:
+            StartError: one of them does not start.
+        """
+        end = clock.monotonic() + SERVICES_S
+        for part in self._services:
+            self._wait(part, end, check)
+        self._settings = self._world.apply()
+        self._check_schema()
+        from engine.secrets import Secrets
+
+        Secrets(self._profile, self._settings).ensure()  # before the workers look for it
+        tell("Starting the workers")
+        self._known.set()
+
+    def _wait(self, part: Part, end: float, check: Callable[[], None]) -> None:
+        while True:
+            check()
+            try:
+                part.wait_settled(0.2)
+            except StartError:
+                if part.state == "given_up" or clock.monotonic() > end:
+                    raise
+            else:
+                return
+
+    def _check_schema(self) -> None:
+        """A database that is not ours is migrated by command; here it must fit."""
+        from engine.store import migrate, open_store
+
+        if any(part.role == "database" for part in self._services):
+            return
+        if self._settings.database_url:
+            migrate.migrate(self._settings.database_url)
+            return
+        store = open_store(self._settings)
+        try:
+            migrate.check(store)
+        finally:
+            store.close()
+
+    def wait_consumers(self, view: Any, deadline_s: float, check: Callable[[], None]) -> None:
+        """Wait until both pools consume.
+
+        Raises:
+            StartError: a pool gave up, or does not consume in time.
+        """
+        end = clock.monotonic() + deadline_s
+        pause = threading.Event()
+        while True:
+            check()
+            for part in self._processes:
+                if part.state == "given_up":
+                    raise StartError(part.note or f"{part.label} did not start. Its log is {part.log}.")
+            pids = {part.pid for part in self._processes}
+            consuming = {worker["pool"] for worker in view.workers() if worker["pid"] in pids}
+            if consuming >= set(POOLS):
+                return
+            if clock.monotonic() > end:
+                late = ", ".join(sorted(set(POOLS) - consuming))
+                raise StartError(
+                    f"The workers ({late}) were not ready in time. Their logs are in {self._profile.logs}."
+                )
+            pause.wait(0.01)
+
+    # ------------------------------------------------------------ parts
+
+    def _make_services(self) -> list[Part]:
+        parts: list[Part] = []
+        if not self._settings.redis_url:
+            from engine.host.valkey import Valkey
+
+            broker = Valkey(self._profile, launched=self._told("broker"))
+            parts.append(ServerPart("broker", "The broker", broker, self._changed, self._broker_is_up))
+        if not self._settings.database_url and not self._settings.supabase_url:
+            from engine.host.postgres import Postgres
+
+            database = Postgres(self._profile, launched=self._told("database"))
+            parts.append(ServerPart("database", "The database", database, self._changed, self._database_is_up))
+        if self._settings.plaid_env == "simulated" and not self._settings.plaid_url:
+            parts.append(self._bank())
+        return parts
+
+    def _told(self, role: str) -> Callable[[int, float], None]:
+        return lambda pid, started: self._keeper.add(role, pid, started)
+
+    def _broker_is_up(self, url: str) -> None:
+        self._world.broker_url = url
+
+    def _database_is_up(self, url: str) -> None:
+        from engine.store import migrate
+
+        self._world.database_url = url
+        done = migrate.migrate(url)
+        if done.applied:
+            log.info("The database was brought to this version", migrations=len(done.applied))
+
+    def _bank(self) -> Part:
+        port = free_port()
+        self._world.plaid_url = f"http://127.0.0.1:{port}"
+        known = threading.Event()
+        known.set()
+        return ProcessPart(
+            "sandbox",
+            "The sandbox bank",
+            ["sandbox", "--port", str(port)],
+            self._profile.logs,
+            self._changed,
+            environment=lambda: {},
+            known=known,
+            began=self._keeper.add,
+            ready=lambda: _answers(port),
+        )
+
+    def _make_processes(self) -> list[Part]:
+        pools = [self._process(f"worker-{pool}", f"The {pool} worker", ["worker", "--pool", pool]) for pool in POOLS]
+        return [*pools, self._process("scheduler", "The scheduler", ["scheduler"])]
+
+    def _process(self, role: str, label: str, arguments: list[str]) -> Part:
+        return ProcessPart(
+            role,
+            label,
+            arguments,
+            self._profile.logs,
+            self._changed,
+            environment=self._world.environment,
+            known=self._known,
+            began=self._keeper.add,
+            ended=self._worker_ended if role.startswith("worker") else None,
+        )
+
+    def on_worker_end(self, free: Callable[[str, bool], None]) -> None:
+        """``free(prefix of the worker's id, whether its starts count)`` gives back what a dead worker held."""
+        self._free = free
+
+    def _worker_ended(self, pid: int, code: int | None) -> None:
+        if self._free is None:
+            return
+        try:
+            self._free(worker_prefix(pid), code not in (exits.STOPPED, exits.REPLACE))
+        except SyncdeskError as error:
+            log.warning("What a worker held runs out by itself", code=error.code, pid=pid)
+
+    def parts(self) -> list[Part]:
+        return [*self._services, *self._processes]
+
+    def infos(self) -> list[ProcessInfo]:
+        """Keeper and parts as `status` shows them."""
+        pid = self._keeper.pid
+        watch = ProcessInfo(role="keeper", pid=pid, state="running" if pid else "crashed")
+        return [watch, *(part.info() for part in self.parts())]
+
+    def part(self, role: str) -> Part:
+        """The part that a person may start and stop.
+
+        Raises:
+            NotFound: no such part here.
+            Conflict: a part that everything else stands on.
+        """
+        for part in self._processes:
+            if part.role == role:
+                return part
+        if any(part.role == role for part in self._services):
+            raise Conflict("Broker, database and bank run as long as the engine does.", role=role)
+        raise NotFound(f"This engine has no part {role!r}.", role=role)
+
+    # ------------------------------------------------------------ end
+
+    def stop_processes(self) -> None:
+        """End workers and scheduler, all at once."""
+        self._known.set()
+        _all(self._processes, self.grace_s)
+
+    def stop_services(self) -> None:
+        """End the servers, and let the keeper go."""
+        _all(self._services, 2.0)
+        self._keeper.farewell()
+
+
+def _all(parts: list[Part], grace_s: float) -> None:
+    threads = [threading.Thread(target=part.stop, args=(grace_s,), name=f"stop-{part.role}") for part in parts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 0.5):
+            return True
+    except OSError:
+        return False

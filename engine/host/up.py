@@ -1,0 +1,240 @@
+"""The host: starts every part, serves the listeners, supervises, and ends everything in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import filelock
+import psutil
+
+from engine import __version__, clock
+from engine.api.types import Endpoints, EngineInfo, EngineState, ProcessInfo, Status
+from engine.errors import ProfileError, StartError, SyncdeskError
+from engine.host import discovery, keeper
+from engine.host.parts import Part, memory_mb
+from engine.host.supervisor import Supervisor
+from engine.logs import configure, logger
+from engine.profile import Profile, prepare
+from engine.settings import Settings
+
+READY_S = 30.0
+"""Longest wait for the workers to consume, once broker and database are up."""
+
+log = logger("host")
+Announce = Callable[[str], None]
+
+
+def run(profile: Profile, settings: Settings, announce: Announce) -> int:
+    """Run the whole engine in this process until it is told to end. ``announce`` gets a sentence for each step.
+
+    Raises:
+        SyncdeskError: it could not start, in a sentence for the person; everything that had started is stopped.
+    """
+    prepare(profile)
+    configure("host", profile, terminal=False)
+    lock = filelock.FileLock(profile.lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise _taken(profile) from None
+    except OSError as error:
+        raise ProfileError(f"Cannot lock the profile {profile.root}: {error.strerror}.") from error
+    try:
+        return Host(profile, settings, announce).run()
+    finally:
+        lock.release()
+
+
+def _taken(profile: Profile) -> ProfileError:
+    running = discovery.read(profile)
+    if running is not None:
+        where = f"process {running.pid}, admin {running.admin}"
+    else:
+        starting = discovery.progress(profile)
+        where = f"process {starting.pid}, still {starting.step.lower()}" if starting else "still ending"
+    return ProfileError(f"An engine runs on profile {profile.name} already ({where}).", profile=profile.name)
+
+
+class Host:
+    """One engine. Implements `engine.api.context.HostControl`."""
+
+    def __init__(self, profile: Profile, settings: Settings, announce: Announce) -> None:
+        self.profile = profile
+        self._announce = announce
+        self._stop = threading.Event()
+        self._state: EngineState = "starting"
+        self._step = ""
+        self._started_at = clock.iso(clock.now())
+        self._pid = os.getpid()
+        self._endpoints = Endpoints(public=None, admin=None, health=None)
+        self._supervisor = Supervisor(profile, settings, self._part_changed)
+        self._publish: Callable[[str, str | None], None] | None = None
+
+    # ------------------------------------------------------------ life
+
+    def run(self) -> int:
+        """Start, serve until told to end, end. 0, or 1 where a part could not be ended in order."""
+        self._catch_signals()
+        try:
+            self._start()
+        except SyncdeskError as error:
+            discovery.write_progress(self.profile, "failed", self._step, error.message)
+            log.error("The engine did not start", reason=error.message)
+            self._end()
+            raise
+        except BaseException:
+            discovery.write_progress(self.profile, "failed", self._step, "The engine was interrupted while it started.")
+            self._end()
+            raise
+        while not self._stop.wait(3600):
+            pass
+        self._end()
+        return 0
+
+    def _start(self) -> None:
+        from engine.api import server
+        from engine.api.auth import Tokens, new_token
+
+        self._tell("Cleaning up")
+        keeper.clean_up(self.profile)
+        sockets = server.bind(self.profile.name, self._supervisor.settings)
+        self._sockets: server.Sockets | None = sockets
+        self._endpoints = sockets.endpoints()
+        self._tell("Starting the database")
+        self._supervisor.launch(self._endpoints)
+        from engine.api import assemble  # loads while the servers start
+
+        self._supervisor.wait_services(self._check_stop, self._tell)
+        tokens = Tokens(new_token())
+        parts = assemble.parts(self._supervisor.settings, self.profile, owner=f"host/{self._pid}")
+        self._parts: Any = parts
+        context = parts.context(__version__, tokens, self)
+        self._publish = parts.publish
+        self._servers = server.Servers(context, sockets)
+        self._servers.start()
+        self._reconcile(parts)
+        self._tell("Waiting for the workers")
+        self._supervisor.wait_consumers(parts.view, READY_S, self._check_stop)
+        self._state = "running"
+        discovery.write(self.profile, self._endpoints, tokens.admin, __version__)
+        discovery.write_progress(self.profile, "ready", "Ready")
+        log.info("The engine is ready", public=self._endpoints.public, health=self._endpoints.health)
+        self._announce(f"Ready: webhooks at {self._endpoints.public}, admin at {self._endpoints.admin}.")
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StartError("The engine was stopped while it started.")
+
+    def _end(self) -> None:
+        """Everything in order: no new webhooks, then the workers, then the servers, then the keeper."""
+        self._state = "stopping"
+        began = clock.monotonic()
+        discovery.clear(self.profile, self._pid)
+        servers = getattr(self, "_servers", None)
+        closing = threading.Thread(target=servers.stop, name="stop-listeners") if servers is not None else None
+        if closing is not None:
+            closing.start()
+        elif getattr(self, "_sockets", None) is not None:
+            self._sockets.close()  # type: ignore[union-attr]
+        reconciling = getattr(self, "_reconciling", None)
+        self._supervisor.stop_processes()
+        if closing is not None:
+            closing.join()
+        if reconciling is not None:
+            self._parts.reconciler.ask()
+            reconciling.join(3)
+        if getattr(self, "_parts", None) is not None:
+            self._parts.close()
+        self._supervisor.stop_services()
+        self._state = "stopped"
+        log.info("The engine ended", ms=clock.ms_since(began))
+
+    def _reconcile(self, parts: Any) -> None:
+        self._reconciling = threading.Thread(
+            target=parts.reconciler.run, args=(self._stop,), name="reconciler", daemon=True
+        )
+        self._reconciling.start()
+
+    def _catch_signals(self) -> None:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform != "win32":
+            numbers.append(signal.SIGHUP)
+        else:
+            numbers.append(signal.SIGBREAK)
+        for number in numbers:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        del number
+        self._stop.set()
+
+    def _tell(self, step: str) -> None:
+        self._check_stop()
+        self._step = step
+        discovery.write_progress(self.profile, "starting", step)
+        self._announce(f"{step} …")
+
+    def _part_changed(self, role: str) -> None:
+        if self._publish is not None:
+            try:
+                self._publish("workers" if role.startswith("worker") else "engine", role)
+            except SyncdeskError:
+                log.info("A change of a part was not announced: the broker is away", role=role)
+
+    # ------------------------------------------------------------ HostControl
+
+    def status(self) -> Status:
+        """State of engine and parts, with the endpoints."""
+        settings = self._supervisor.settings
+        state, cause = self._state, None
+        for part in self._supervisor.parts():
+            if state == "running" and part.state in ("given_up", "crashed"):
+                state, cause = "degraded", part.note
+        engine = EngineInfo(
+            state=state,
+            version=__version__,
+            profile=self.profile.name,
+            pid=self._pid,
+            started_at=self._started_at,
+            step=self._step if self._state == "starting" else None,
+            cause=cause,
+            environment=settings.plaid_env,
+            plaid_url=settings.plaid_url,
+        )
+        return Status(engine=engine, processes=self._processes(), endpoints=self._endpoints)
+
+    def _processes(self) -> list[ProcessInfo]:
+        mine = ProcessInfo(
+            role="host",
+            pid=self._pid,
+            state="stopping" if self._state == "stopping" else "running",
+            started_at=self._started_at,
+            memory_mb=memory_mb(self._pid),
+        )
+        return [mine, *self._supervisor.infos()]
+
+    def parts(self, role: str, action: str) -> Any:
+        """Start, stop or restart one part."""
+        from engine.api.types import Done
+
+        part: Part = self._supervisor.part(role)
+        if action in ("stop", "restart"):
+            part.stop(self._supervisor.grace_s)
+        if action in ("start", "restart"):
+            part.start()
+        words = {"start": "starts", "stop": "is stopped", "restart": "starts again"}
+        return Done(message=f"{part.label} {words[action]}.", ids=[role])
+
+    def shutdown(self) -> None:
+        """Begin to end and return at once."""
+        self._stop.set()
+
+
+def own_memory() -> float:
+    """Resident memory of this process in MB."""
+    return float(psutil.Process().memory_info().rss / 1e6)
