@@ -28,7 +28,7 @@ create table if not exists syncdesk.migrations (
 );
 """
 #: Ends every migration, so that what a later file adds is closed as well, and seen by a project's REST API.
-_CLOSE = """
+CLOSE = """
 do $$ begin if to_regprocedure('syncdesk.secure()') is not null then perform syncdesk.secure(); end if; end $$;
 notify pgrst, 'reload schema';
 """
@@ -123,7 +123,7 @@ def printed(folder: Path = FOLDER) -> str:
     parts = ["begin;", _BOOK.strip()]
     for migration in migrations(folder):
         parts += [f"\n-- {migration.name}", migration.text.strip(), _record(migration)]
-    return "\n".join([*parts, "", _CLOSE, "commit;", ""])
+    return "\n".join([*parts, "", CLOSE, "commit;", ""])
 
 
 def _record(migration: Migration) -> str:
@@ -151,7 +151,7 @@ def _apply_next(connection: psycopg.Connection[tuple[str, ...]], wanted: Sequenc
                 return None
             connection.execute(left[0].text.encode())
             connection.execute(_record(left[0]).encode())
-            connection.execute(_CLOSE)
+            connection.execute(CLOSE)
             return left[0].name
     except psycopg.OperationalError as error:
         if error.sqlstate in _COLLISIONS:
