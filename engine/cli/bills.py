@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import UsageError
+from engine.cli import common
+from engine.errors import NotRunningError, UsageError
 
 if TYPE_CHECKING:
     from engine.matching.evaluate import World
@@ -47,12 +46,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         command = actions.add_parser(name, help=words)
         command.add_argument("path", type=Path)
         command.add_argument("--mode", **modes)  # type: ignore[arg-type]
-        command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+        common.add_json(command)
         command.set_defaults(run=run)
     command = actions.add_parser("import", help=f"bills from a CSV file with a header: {', '.join(_FIELDS)}")
     command.add_argument("file", type=Path)
     command.add_argument("--user", default=DEFAULT_USER, help="whose bills these are")
-    command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    common.add_json(command)
     command.set_defaults(run=_import)
 
 
@@ -81,32 +80,25 @@ def _bytes(file: Path) -> bytes:
 def _evaluate(args: argparse.Namespace) -> int:
     from engine.matching import evaluate
 
-    found = evaluate.evaluate(load_worlds(args.path), args.mode or _settings().matching)
-    if args.json:
-        print(json.dumps(found))
-        return 0
-    print(f"{found['worlds']} worlds         precision   recall       f1")
-    for name in ("auto", "suggest", "baseline", "rules"):
-        _line(name, found[name])
-    for name, kinds in sorted(found["slices"].items()):
-        _line(f"  {name}", kinds["auto"])
-    print(f"right period of right tags: {found['period_accuracy']:.4f}")
+    found = evaluate.evaluate(load_worlds(args.path), args.mode or common.settings(common.profile()).matching)
+    lines = [f"{found['worlds']} worlds".ljust(30) + " precision   recall   f1"]
+    lines += [_line(name, found[name]) for name in ("auto", "suggest", "baseline", "rules")]
+    lines += [_line(f"  {name}", kinds["auto"]) for name, kinds in sorted(found["slices"].items())]
+    lines.append(f"right period of right tags: {found['period_accuracy']:.4f}")
+    common.show(args, found, "\n".join(lines))
     return 0
 
 
-def _line(name: str, figures: dict[str, float]) -> None:
-    print(f"{name:30s} {figures['precision']:.4f}   {figures['recall']:.4f}   {figures['f1']:.4f}")
+def _line(name: str, figures: dict[str, float]) -> str:
+    return f"{name:30s} {figures['precision']:.4f}      {figures['recall']:.4f}   {figures['f1']:.4f}"
 
 
 def _match(args: argparse.Namespace) -> int:
     from engine.matching import evaluate
 
-    found = evaluate.match(load_worlds(args.path), args.mode or _settings().matching)
-    if args.json:
-        print(json.dumps(found))
-        return 0
-    for name, lists in found["worlds"].items():
-        print(f"{name}: {len(lists['auto'])} tagged, {len(lists['suggest'])} suggested")
+    found = evaluate.match(load_worlds(args.path), args.mode or common.settings(common.profile()).matching)
+    counts = ((name, len(lists["auto"]), len(lists["suggest"])) for name, lists in found["worlds"].items())
+    common.show(args, found, "\n".join(f"{name}: {tagged} tagged, {more} proposed" for name, tagged, more in counts))
     return 0
 
 
@@ -118,17 +110,14 @@ def _import(args: argparse.Namespace) -> int:
     bills = read_bills(args.file)
     with _store() as store:
         done = store.call("bills_import", user=args.user, bills=bills)
-        counts = rematch(
-            store, done["user_id"], correlation=f"import-{uuid.uuid4().hex[:12]}", mode=_settings().matching
-        )
+        mode = common.settings(common.profile()).matching
+        counts = rematch(store, done["user_id"], correlation=f"import-{uuid.uuid4().hex[:12]}", mode=mode)
     answer = {"created": done["created"], "updated": done["updated"], "ids": done["ids"], **counts}
-    if args.json:
-        print(json.dumps(answer))
-    else:
-        print(
-            f"{done['created']} bills added, {done['updated']} replaced; "
-            f"{counts['tagged']} payments tagged, {counts['suggested']} proposed."
-        )
+    text = (
+        f"{done['created']} bills added, {done['updated']} replaced; "
+        f"{counts['tagged']} payments tagged, {counts['suggested']} proposed."
+    )
+    common.show(args, answer, text)
     return 0
 
 
@@ -169,27 +158,20 @@ def _bill(file: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _settings() -> Any:
-    from engine import profile, settings
-
-    return settings.load(profile.choose(None, os.environ).settings_file, os.environ)
-
-
 @contextmanager
 def _store() -> Iterator[Transport]:
     """The configured database, else that of the engine that runs on this profile."""
     import dataclasses
 
-    from engine import profile
-    from engine.errors import NotRunningError
     from engine.host.postgres import running_url
     from engine.store import open_store
 
-    chosen = _settings()
+    profile = common.profile()
+    chosen = common.settings(profile)
     if not chosen.database_url and not chosen.supabase_url:
-        url = running_url(profile.choose(None, os.environ))
+        url = running_url(profile)
         if url is None:
-            raise NotRunningError("No engine runs on this profile. Start it with: syncdeskctl up")
+            raise NotRunningError(f"No engine runs on profile {profile.name}; start one with `syncdeskctl up`.")
         chosen = dataclasses.replace(chosen, database_url=url)
     store = open_store(chosen)
     try:
