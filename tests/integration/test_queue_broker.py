@@ -1,0 +1,445 @@
+"""The broker on a real server: lanes, ring, delays, leases, limits, ledger. Each rule of the queue once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dramatiq
+import pytest
+
+from engine.errors import Conflict, UsageError
+from engine.queue import Control, Hints, View, buckets, events, scripts
+from engine.queue.broker import Broker
+from engine.queue.jobs import Taken
+from tests.support import light, servers
+from tests.support.queue import Bench, bench
+from tests.support.wait import until
+
+
+KINDS = [
+    pytest.param("broker_url", id="valkey"),
+    pytest.param("redis7_url", id="redis7", marks=pytest.mark.redis7),
+    pytest.param("light_url", id="light"),
+]
+
+
+@pytest.fixture(scope="session")
+def redis7_url() -> Iterator[str]:
+    with servers.broker(Path(shutil.which("redis-server") or "redis-server")) as made:
+        yield made.url
+
+
+@pytest.fixture(scope="session")
+def light_url() -> Iterator[str]:
+    """The stand-in of a bare Windows: fakeredis' server."""
+    with light.server() as url:
+        yield url
+
+
+@pytest.fixture(params=KINDS)
+def world(request: pytest.FixtureRequest, namespace: str) -> Iterator[Bench]:
+    with bench(request.getfixturevalue(request.param), namespace) as made:
+        made.client.set(made.keys.epoch, "1")
+        yield made
+
+
+def put(world: Bench, job_id: str, lane: str = "medium", user: str = "u1", *, delay: int = 0, key: str = "") -> str:
+    """Queue a job of the test; answers its state."""
+    answer = scripts.run(
+        world.client, world.keys, "enqueue", job_id, "transactions", lane, user, key, "act", "[]", "{}", key,
+        "", "test", "c1", delay, 1, 0,
+    )  # fmt: skip
+    return str(answer[1])
+
+
+def take(world: Bench, room: int = 1, worker: str = "w1", lease_ms: int = 5000) -> list[Taken]:
+    _, _, rows = scripts.run(world.client, world.keys, "take", "transactions", worker, lease_ms, room)
+    return [Taken.from_script("transactions", row) for row in rows]
+
+
+def settle(world: Bench, job: Taken, kind: str = "done", worker: str = "w1", **more: Any) -> Any:
+    return scripts.run(
+        world.client, world.keys, "settle", job.id, "transactions", worker, job.start, kind, more.get("error", ""),
+        more.get("delay", 0), more.get("counts", 1), more.get("keep", 10), more.get("more", 0), "next-" + job.id,
+        more.get("room", 0), 5000,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- order
+
+
+def test_lanes_come_before_age(world: Bench) -> None:
+    for lane in ("low", "medium", "high"):
+        put(world, lane, lane)
+    assert [job.id for job in take(world, 3)] == ["high", "medium", "low"]
+
+
+def test_users_take_turns_however_many_jobs_one_has(world: Bench) -> None:
+    for n in range(20):
+        put(world, f"big{n}", user="big")
+    put(world, "small", user="small")
+    assert [job.id for job in take(world, 2)] == ["big0", "small"]
+
+
+def test_a_user_of_weight_three_runs_three_before_the_ring_turns(world: Bench) -> None:
+    world.client.hset(world.keys.weights, "big", "3")
+    for n in range(6):
+        put(world, f"big{n}", user="big")
+        put(world, f"small{n}", user="small")
+    assert [job.id for job in take(world, 8)] == ["big0", "big1", "big2", "small0", "big3", "big4", "big5", "small1"]
+
+
+def test_only_as_many_are_taken_as_there_is_room_for(world: Bench) -> None:
+    for n in range(5):
+        put(world, str(n))
+    assert len(take(world, 2)) == 2
+    assert scripts.run(world.client, world.keys, "counts", "transactions")[0] == 3
+
+
+def test_a_delayed_job_waits_and_then_runs(world: Bench) -> None:
+    put(world, "later", delay=150)
+    assert take(world) == []
+    (job,) = until(lambda: take(world), 5)
+    assert job.id == "later"
+    assert job.waited_ms < 150  # counted from when it was due
+
+
+def test_a_delayed_job_does_not_wait_behind_other_delayed_ones(world: Bench) -> None:
+    for n in range(500):
+        put(world, f"hour{n}", delay=3_600_000)
+    put(world, "soon", delay=50)
+    assert until(lambda: take(world), 5)[0].id == "soon"
+
+
+# ---------------------------------------------------------------- coalescing
+
+
+def test_one_target_has_one_waiting_job_whose_lane_may_rise(world: Bench) -> None:
+    put(world, "other", "medium")
+    assert put(world, "a", "low", key="t:1") == "new"
+    assert put(world, "b", "high", key="t:1") == "waiting"
+    assert [job.id for job in take(world, 3)] == ["a", "other"]
+
+
+def test_hints_while_it_runs_make_exactly_one_more(world: Bench) -> None:
+    put(world, "a", key="t:1")
+    (job,) = take(world)
+    assert [put(world, f"b{n}", "high", key="t:1") for n in range(3)] == ["running"] * 3
+    settle(world, job)
+    after = take(world, 5)
+    assert [found.id for found in after] == ["next-a"]
+    assert after[0].lane == "high"
+    settle(world, after[0])
+    assert take(world, 5) == []
+
+
+def test_a_hint_that_meets_a_retrying_job_uses_it(world: Bench) -> None:
+    put(world, "a", key="t:1")
+    (job,) = take(world)
+    settle(world, job, "retry", error='{"code":"X"}', delay=60_000)
+    assert put(world, "b", "high", key="t:1") == "retrying"
+    assert take(world) == []
+
+
+def test_a_persons_hint_runs_a_retrying_job_now(world: Bench) -> None:
+    hints = Hints(world.client, world.keys)
+    job_id = hints.sync("11111111-1111-1111-1111-111111111111", "u1", "Bank", "medium", "schedule", "c")
+    (job,) = take(world)
+    settle(world, job, "retry", delay=60_000)
+    assert hints.sync(job.item_id, "u1", "Bank", "high", "manual", "c2") == job_id
+    assert [found.id for found in take(world)] == [job_id]
+
+
+def test_a_hint_that_meets_a_job_about_to_be_recorded_as_failed_is_not_lost(world: Bench) -> None:
+    put(world, "a", key="t:1")
+    (job,) = take(world)
+    settle(world, job, "final", error='{"code":"X"}')
+    put(world, "b", key="t:1")
+    settle(world, job, "failed")
+    assert [found.id for found in take(world, 5)] == ["next-a"]
+
+
+# ---------------------------------------------------------------- starts, leases, poison
+
+
+def test_a_lease_that_runs_out_gives_the_job_to_another_and_the_first_end_is_not_used(world: Bench) -> None:
+    put(world, "a")
+    (first,) = take(world, lease_ms=50)
+    (second,) = until(lambda: take(world, worker="w2"), 5)
+    assert (second.id, second.start) == ("a", 2)
+    assert settle(world, first)[0] == 0
+    assert world.state("a") == "running"
+    assert settle(world, second, worker="w2")[0] == 1
+    assert world.state("a") == "done"
+    assert world.fields("a")["o1"] == "lost"
+
+
+def test_a_renewed_lease_does_not_run_out(world: Bench) -> None:
+    put(world, "a")
+    take(world, lease_ms=1)
+    assert scripts.run(world.client, world.keys, "renew", "transactions", "w1", 60_000, "a") == []
+    assert take(world, worker="w2") == []
+    assert scripts.run(world.client, world.keys, "renew", "transactions", "w2", 60_000, "a") == ["a"]
+
+
+def test_what_an_ended_process_held_is_free_at_once_and_counts_as_a_start(world: Bench) -> None:
+    put(world, "a")
+    control = Control(world.client, world.keys)
+    for start in (1, 2, 3):
+        (job,) = take(world, worker="host:7:x", lease_ms=60_000)
+        assert (job.start, job.final) == (start, "")
+        assert control.free("host:7:") == 1
+    (job,) = take(world)
+    assert job.final == "POISON"
+    assert job.start == 3  # it is handed out to be recorded, not started
+
+
+def test_a_start_handed_back_does_not_count(world: Bench) -> None:
+    put(world, "a")
+    control = Control(world.client, world.keys)
+    for _ in range(5):
+        take(world, worker="host:7:x")
+        assert control.free("host:7:", counted=False) == 1
+    assert take(world)[0].final == ""
+
+
+def test_a_retry_is_one_step_and_keeps_its_attempts(world: Bench) -> None:
+    put(world, "a")
+    for n in (1, 2):
+        (job,) = until(lambda: take(world), 5)
+        assert job.tries == n - 1
+        settle(world, job, "retry", error=json.dumps({"code": f"E{n}", "title": "t"}), delay=10)
+    view = View(world.client, world.keys)
+    found = view.job("a")
+    assert found is not None
+    assert [(entry["number"], entry["outcome"], entry["error"]["code"]) for entry in found["timeline"]] == [
+        (1, "failed", "E1"),
+        (2, "failed", "E2"),
+    ]
+    assert found["job"]["error_code"] == "E2"
+    assert found["job"]["state"] in ("retrying", "waiting")
+
+
+def test_done_jobs_are_trimmed_with_their_hashes(world: Bench) -> None:
+    for n in range(5):
+        put(world, str(n))
+        settle(world, take(world)[0], keep=2)
+    assert world.client.lrange(world.keys.done("transactions"), 0, -1) == ["4", "3"]
+    assert world.state("2") is None
+    put(world, "last")
+    settle(world, take(world)[0], keep=0)
+    assert world.client.lrange(world.keys.done("transactions"), 0, -1) == []
+
+
+def test_finishing_takes_the_next_in_the_same_step(world: Bench) -> None:
+    put(world, "a")
+    put(world, "b")
+    (job,) = take(world)
+    answer = settle(world, job, room=1)
+    assert [row[0] for row in answer[2]] == ["b"]
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_concurrency_holds_over_workers_and_changes_live(world: Bench) -> None:
+    control = Control(world.client, world.keys)
+    control.limit("transactions", 2, None)
+    for n in range(5):
+        put(world, str(n))
+    first = take(world, 5, "w1")
+    assert len(first) == 2
+    assert take(world, 5, "w2") == []
+    control.limit("transactions", 3, None)
+    assert len(take(world, 5, "w2")) == 1
+    settle(world, first[0])
+    assert len(take(world, 5, "w2")) == 1
+
+
+def test_a_paused_queue_starts_nothing_until_resumed(world: Bench) -> None:
+    control = Control(world.client, world.keys)
+    put(world, "a")
+    control.pause("transactions")
+    assert take(world) == []
+    assert View(world.client, world.keys).queues()[0]["paused"] is True
+    control.resume("transactions")
+    assert len(take(world)) == 1
+
+
+def test_the_rate_of_a_queue_is_exact(world: Bench) -> None:
+    Control(world.client, world.keys).limit("transactions", None, 3)
+    for n in range(5):
+        put(world, str(n))
+    assert len(take(world, 5)) == 3
+    _, wait, rows = scripts.run(world.client, world.keys, "take", "transactions", "w1", 5000, 5)
+    assert rows == []
+    assert wait > 0
+
+
+def test_a_limit_below_one_is_refused(world: Bench) -> None:
+    with pytest.raises(UsageError):
+        Control(world.client, world.keys).limit("transactions", 0, None)
+
+
+def test_token_buckets_hold_their_pace(world: Bench) -> None:
+    got = [buckets.take(world.client, world.keys, "item:x", 600, burst=5) for _ in range(6)]
+    assert got[:5] == [0.0] * 5
+    assert 0 < got[5] <= 0.2
+    until(lambda: buckets.take(world.client, world.keys, "item:x", 600, burst=5) == 0.0, 5)
+
+
+# ---------------------------------------------------------------- what a person does
+
+
+def test_cancel_and_run_now(world: Bench) -> None:
+    control = Control(world.client, world.keys)
+    put(world, "a", delay=60_000, key="t:1")
+    put(world, "b", "low")
+    assert control.run_now("a") is True
+    assert control.cancel("b") is True
+    assert control.cancel("b") is False
+    (job,) = take(world, 5)
+    assert job.id == "a"
+    with pytest.raises(Conflict):
+        control.cancel("a")
+    with pytest.raises(Conflict):
+        control.run_now("a")
+
+
+def test_a_cancelled_job_leaves_its_target_free(world: Bench) -> None:
+    put(world, "a", key="t:1")
+    Control(world.client, world.keys).cancel("a")
+    assert put(world, "b", key="t:1") == "new"
+
+
+def test_the_view_pages_and_counts(world: Bench) -> None:
+    for n in range(7):
+        put(world, f"j{n}")
+    put(world, "later", delay=60_000)
+    view = View(world.client, world.keys)
+    first = view.jobs("waiting", "transactions", None, 5)
+    rest = view.jobs("waiting", "transactions", first["next"], 5)
+    assert [job["id"] for job in first["jobs"] + rest["jobs"]] == [f"j{n}" for n in range(7)]
+    assert [job["position"] for job in rest["jobs"]] == [6, 7]
+    assert rest["next"] is None
+    queue = view.queues()[0]
+    assert (queue["waiting"], queue["delayed"], queue["running"]) == (7, 1, 0)
+    assert view.jobs("delayed")["jobs"][0]["due_at"] is not None
+    assert view.job("nothing") is None
+
+
+def test_changes_are_told(world: Bench) -> None:
+    told: list[dict[str, Any]] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        for event in events.subscribe(world.client, world.keys, idle_s=0.05, ticks=True):
+            ready.set()
+            if event:
+                told.append(event)
+            if len(told) >= 2:
+                return
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert ready.wait(10)
+    put(world, "a")
+    events.publish(world.client, world.keys, "items", "i1")
+    thread.join(10)
+    assert [(event["topic"], event["id"]) for event in told] == [("jobs", "a"), ("items", "i1")]
+
+
+# ---------------------------------------------------------------- with Dramatiq's worker
+
+
+def declare(broker: Broker, function: Any, queue: str = "transactions") -> dramatiq.Actor[Any, Any]:
+    return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name="act")
+
+
+def test_dramatiq_runs_what_was_sent(world: Bench) -> None:
+    broker = world.broker()
+    seen: list[int] = []
+    actor = declare(broker, lambda n: seen.append(n))
+    for n in range(50):
+        actor.send(n)
+    world.work(broker)
+    until(lambda: len(seen) == 50)
+    assert sorted(seen) == list(range(50))
+    until(lambda: not broker.held)
+    until(lambda: broker.slots.free == 2)
+
+
+def test_a_sleeping_worker_is_woken(world: Bench) -> None:
+    broker = world.broker()
+    seen = threading.Event()
+    actor = declare(broker, seen.set)
+    world.work(broker)
+    until(lambda: world.client.exists(world.keys.prefix + "idle:transactions"))
+    actor.send()
+    assert seen.wait(10)
+
+
+def test_two_queues_share_the_threads_and_neither_starves(world: Bench) -> None:
+    broker = world.broker(threads=1)
+    order: list[str] = []
+    many = dramatiq.actor(lambda: order.append("w"), broker=broker, queue_name="webhooks", actor_name="many")
+    one = dramatiq.actor(lambda: order.append("n"), broker=broker, queue_name="notifications", actor_name="one")
+    for _ in range(300):
+        many.send()
+    one.send()
+    world.work(broker)
+    until(lambda: len(order) == 301)
+    assert order.index("n") < 300
+
+
+def test_long_jobs_spread_over_processes(world: Bench) -> None:
+    gate = threading.Event()
+    started: list[str] = []
+    for name in ("w1", "w2"):
+        broker = world.broker(name, threads=2)
+        actor = declare(broker, lambda name=name: (started.append(name), gate.wait(20)) and None)
+        world.work(broker)
+    for _ in range(4):
+        actor.send()
+    until(lambda: len(started) == 4)
+    gate.set()
+    assert sorted(started) == ["w1", "w1", "w2", "w2"]
+
+
+def test_a_message_too_long_for_references_is_refused(world: Bench) -> None:
+    actor = declare(world.broker(), lambda text: None)
+    with pytest.raises(UsageError):
+        actor.send("x" * 5000)
+
+
+def test_an_unknown_actor_fails_and_leaves_the_queue_working(world: Bench) -> None:
+    broker = world.broker()
+    seen = threading.Event()
+    put(world, "stranger")
+    scripts.run(world.client, world.keys, "enqueue", "x", "transactions", "high", "u", "", "unknown", "[]", "{}",
+                "", "", "t", "c", 0, 1, 0)  # fmt: skip
+    declare(broker, seen.set)
+    world.work(broker)
+    assert seen.wait(10)
+    until(lambda: world.state("x") is None)
+
+
+def test_no_key_is_left_but_the_done_ones(world: Bench) -> None:
+    """Bounded in Redis: a finished job leaves its ledger in the list of done ones and nothing else."""
+    broker = world.broker()
+    broker.options.keep_done = 3
+    actor = declare(broker, lambda: None)
+    for _ in range(30):
+        actor.send()
+    world.work(broker)
+    until(lambda: not scripts.run(world.client, world.keys, "counts", "transactions")[0] and not broker.held)
+    kinds = {
+        str(key).split("}:")[1].split(":")[0] for key in world.client.scan_iter(match="*" + world.keys.namespace + "*")
+    }
+    assert kinds <= {"epoch", "job", "done", "idle"}
+    assert len(list(world.client.scan_iter(match="*" + world.keys.namespace + "}:job:*"))) == 3
