@@ -1,4 +1,4 @@
-"""The health listener: is work being done, and the figures of it for Prometheus. No token, no names, no ids of people."""
+"""The health listener: is work being done, and its figures for Prometheus. No token, no names, no ids of people."""
 
 from __future__ import annotations
 

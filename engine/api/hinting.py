@@ -6,13 +6,13 @@ while it is open hints are dropped: Postgres has the wish, and the reconciler pu
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
 
 from engine import clock
 from engine.errors import BrokerUnavailable
+from engine.logs import logger
 
 WAITING = 1000
 PAUSE_S = 1.0
@@ -46,7 +46,7 @@ class Hinter:
         self._thread.join(1)
 
     def _run(self) -> None:
-        log = logging.getLogger("engine.api.hints")
+        log = logger("webhook")
         while (hint := self._queue.get()) is not None:
             if clock.monotonic() < self._closed_until:
                 self.dropped += 1
@@ -58,6 +58,6 @@ class Hinter:
                 # What waited behind this one would wait for the same time limit again.
                 self._closed_until = clock.monotonic() + self._pause
                 self._pause = min(self._pause * 2, PAUSE_MOST_S)
-                log.warning("No hints for now, the reconciler puts them back: %s", error.message)
+                log.warning("Hints are left to the reconciler for a while", code=error.code, pause_s=self._pause)
             except Exception as error:  # noqa: BLE001 - a hint may be lost, this thread may not
-                log.error("A hint failed: %s", type(error).__name__)
+                log.error("A hint failed", kind=type(error).__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 import msgspec
@@ -19,6 +18,7 @@ from engine.errors import (
     SyncdeskError,
     UsageError,
 )
+from engine.logs import logger
 
 
 class Unauthorised(SyncdeskError):
@@ -100,12 +100,12 @@ def response(error: BaseException, where: str) -> Response:
     status = status_of(error)
     if isinstance(error, SyncdeskError):
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            logging.getLogger("engine.api").warning("%s: %s", where, error.message)
+            logger("api").warning("A request was not served", route=where, code=error.code)
         detail = {key: value for key, value in error.detail.items() if value is not None}
         return problem_response(status, error.code, error.message, detail)
     # The text of an unforeseen error may hold anything: its kind and place are enough to find it.
     place = _place(error)
-    logging.getLogger("engine.api").error("%s failed: %s at %s", where, type(error).__name__, place)
+    logger("api").error("A request failed", route=where, kind=type(error).__name__, place=place)
     return problem_response(
         500, "INTERNAL", f"Syncdesk failed on this request ({type(error).__name__}); the log has where."
     )

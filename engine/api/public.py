@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import logging
 import threading
-import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,12 +18,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engine import clock
 from engine.api import actions, types
 from engine.api.context import Context
 from engine.api.hinting import Hinter
 from engine.api.problems import NotConfigured, Unauthorised, WrongType, problem_response
 from engine.api.routing import Call, Route, is_json, json_response, read_body
 from engine.errors import SyncdeskError
+from engine.logs import logger
 
 WEBHOOK_BYTES = 262_144
 WEBHOOK_THREADS = 16
@@ -63,19 +63,16 @@ class Door:
 
         try:
             verified = self._context.verifier.verify(headers, body)
+            received = self._context.inbox.receive(verified, body)
         except Refused as error:
             self._refuse(error.reason, body)
             return problem_response(401, "WEBHOOK_REFUSED", "The webhook's signature was refused.")
         except KeyUnavailable as error:
             # Plaid tries again after 30 s; we would rather look twice than let one in unseen.
             return problem_response(503, error.code, error.message)
-        received = self._context.inbox.receive(verified, body)
-        self._hint(received)
-        return json_response(types.Done(message="received", ids=[str(received.inbox_id)]))
-
-    def _hint(self, received: Any) -> None:
         # Another thread says it to Redis, so neither the answer nor the next webhook waits.
         actions.hint_received(self._context.quick_hints, self.hinter, received)
+        return json_response(types.Done(message="received", ids=[str(received.inbox_id)]))
 
     def _refuse(self, reason: str, body: bytes) -> None:
         if not self._refusals.take():
@@ -83,7 +80,7 @@ class Door:
         try:
             self._context.inbox.refuse(reason, body)
         except SyncdeskError as error:
-            logging.getLogger("engine.api.webhook").warning("A refused webhook was not stored: %s", error.message)
+            logger("webhook").warning("A refused webhook was not stored", code=error.code)
 
 
 class _PerMinute:
@@ -94,8 +91,6 @@ class _PerMinute:
         self._lock = threading.Lock()
 
     def take(self) -> bool:
-        from engine import clock
-
         minute = int(clock.monotonic() // 60)
         with self._lock:
             if minute != self._minute:
@@ -207,8 +202,3 @@ def routes(door: Door) -> list[Route]:
             answer=dict[str, Any],
         ),
     ]
-
-
-def correlation() -> str:
-    """A fresh correlation id, for what begins with a click or a call."""
-    return uuid.uuid4().hex

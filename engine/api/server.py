@@ -115,12 +115,14 @@ class Servers:
 
     async def _serve(self) -> None:
         from engine.api.events import Fan
+        from engine.api.pausing import PauseWatch
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        fan = Fan(self._context.events)
+        fan, watch = Fan(self._context.events), PauseWatch(self._context)
         close: list[Callable[[], None]] = []
         servers = build(self._context, self._sockets, fan, close)
         fan.start()
+        watch.start()
         try:
             for server, sock in servers:
                 await server.startup(sockets=[sock])
@@ -128,6 +130,7 @@ class Servers:
             await self._stop.wait()
         finally:
             fan.stop()
+            watch.stop()
             await asyncio.gather(*(server.shutdown(sockets=[sock]) for server, sock in servers if server.started))
             for action in close:
                 action()

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from engine.api.types import Done, LinkStart
+from engine.api.types import LinkStart, LinkState
 from engine.errors import Conflict, NotFound, SyncdeskError
 from engine.logs import logger
 from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
@@ -177,7 +177,7 @@ def start(deps: Deps, user: str | None = None, item_id: str | None = None) -> Li
 _CHOOSE = ("NEW_ACCOUNTS_AVAILABLE", "ACCESS_NOT_GRANTED", "NO_ACCOUNTS", "NO_AUTH_ACCOUNTS", "USER_ACCOUNT_REVOKED")
 
 
-def follow(deps: Deps, session: str) -> Done:
+def follow(deps: Deps, session: str) -> LinkState:
     """How a sign-in stands; exchanges what it brought. Poll it while the browser is open.
 
     Raises:
@@ -197,10 +197,10 @@ def follow(deps: Deps, session: str) -> Done:
     finish(deps, known["link_token"], tokens, over=over, status="SUCCESS" if tokens else None)
     known = deps.store.call("link_session_get", session=session, link_token=None)
     if known["items"]:
-        return Done(message="The bank is linked; its first sync has begun.", ids=known["items"])
+        return LinkState(session, "done", "The bank is linked; its first sync has begun.", known["items"])
     if over:
-        return Done(message="The sign-in ended without a bank.")
-    return Done(message="Waiting for you to sign in on Plaid's page.")
+        return LinkState(session, "gave_up", "The sign-in ended without a bank.")
+    return LinkState(session, "waiting", "Waiting for you to sign in on Plaid's page.")
 
 
 def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool, status: str | None) -> bool:
