@@ -8,6 +8,7 @@ aside with the reason.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -19,16 +20,15 @@ from msgspec import Struct
 from engine.plaid.errors import PlaidUnreachable
 from engine.plaid.types import Account, Balances, LooseSyncPage, Removed, SyncPage, Transaction
 
-_NUL = b"\\u0000"
-_KEPT_AS_THEY_ARE = (
-    "location",
-    "payment_meta",
-    "counterparties",
-    "logo_url",
-    "website",
-    "account_owner",
-    "transaction_code",
+#: Escapes that Postgres does not store: NUL, and half of a surrogate pair.
+_SUSPECT = re.compile(
+    rb"\\u0000"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
+#: Kept in "extra" without being looked at.
+_TEXTS = ("logo_url", "website", "account_owner", "transaction_code")
+_OBJECTS = ("location", "payment_meta", "counterparties")
 
 
 class Row(Struct, omit_defaults=True):
@@ -97,7 +97,7 @@ def read(raw: bytes) -> Page:
     Raises:
         PlaidUnreachable: it is no answer of /transactions/sync at all.
     """
-    if _NUL not in raw:
+    if b"\\u" not in raw or not _SUSPECT.search(raw):
         try:
             page = msgspec.json.decode(raw, type=SyncPage)
             body = Body(
@@ -121,7 +121,11 @@ def to_row(row: Transaction) -> Row:
     if row.authorized_date is not None:
         _check_date(row.authorized_date)
     category = row.personal_finance_category
-    extra = {name: value for name in _KEPT_AS_THEY_ARE if (value := getattr(row, name)) is not None}
+    extra: dict[str, Any] = {name: value for name in _TEXTS if (value := getattr(row, name)) is not None}
+    for name in _OBJECTS:
+        raw = getattr(row, name)
+        if bytes(raw) not in (b"", b"null"):
+            extra[name] = raw
     return Row(
         row.transaction_id,
         row.account_id,
@@ -284,7 +288,8 @@ def _clean(value: Any) -> Any:
         return {_clean(key): _clean(part) for key, part in value.items()}
     if isinstance(value, list):
         return [_clean(part) for part in value]
-    return value
+    # Money stays exact in JSON as text.
+    return str(value) if isinstance(value, Decimal) else value
 
 
 def _where(error: msgspec.ValidationError) -> str:

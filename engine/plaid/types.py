@@ -42,9 +42,9 @@ class Transaction(Struct):
     pending_transaction_id: str | None = None
     personal_finance_category: Category | None = None
     personal_finance_category_version: str | None = None
-    location: Raw | None = None
-    payment_meta: Raw | None = None
-    counterparties: Raw | None = None
+    location: Raw = Raw()
+    payment_meta: Raw = Raw()
+    counterparties: Raw = Raw()
     logo_url: str | None = None
     website: str | None = None
     account_owner: str | None = None
