@@ -1,0 +1,1 @@
+"""The widgets the pages are made of, each painted from the theme's tokens."""
