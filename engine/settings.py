@@ -75,6 +75,9 @@ class Settings:
     admin_port: int = _setting(0, "SYNCDESK_ADMIN_PORT", "Admin listener; 0: a free port", low=0, high=65535)
     admin_bind: str = _setting("127.0.0.1", "SYNCDESK_ADMIN_BIND", "Address of the admin listener")
     admin_hosts: str = _setting("", "SYNCDESK_ADMIN_HOSTS", "Further Host names it answers to, comma separated")
+    admin_token: str | None = _setting(
+        None, "SYNCDESK_TOKEN", "Admin token of the API; none: a new one at each start", secret=True
+    )
     cron_secret: str | None = _setting(None, "CRON_SECRET", "Bearer secret of the cron endpoint", secret=True)
     # Sync and queues
     manual_sync: Literal["queue", "direct"] = _setting(
