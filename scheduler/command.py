@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
+from engine.cli import common
 from engine.cli.main import build_parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syncdeskctl``."""
-    parser, _commands = build_parser()
+    parser, commands = build_parser()
+    scheduler = commands.add_parser("scheduler", help="the schedule alone: backup sync, retention, health checks")
+    scheduler.set_defaults(run=_scheduler)
     return run(parser, arguments)
+
+
+def _scheduler(args: argparse.Namespace) -> int:
+    del args
+    from engine.host import child
+    from scheduler import process  # loads while the host starts broker and database
+
+    if not child.adopt():
+        return 0
+    from engine import logs
+
+    profile = common.profile()
+    logs.configure("scheduler", profile if child.supervised() else None)
+    return process.main(common.settings(profile), profile)
 
 
 if __name__ == "__main__":

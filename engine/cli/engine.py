@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from engine.cli import common
-from engine.errors import NotRunningError
+from engine.errors import NotRunningError, StartError
+from engine.profile import Profile
 
 
 def register(commands: Any) -> None:
@@ -114,13 +115,50 @@ def _worker(args: argparse.Namespace) -> int:
 
 
 def _api(args: argparse.Namespace) -> int:
+    """The listeners without a host: for containers, where each part is started by something else."""
     del args
-    from engine import logs
-    from engine.api import alone
+    import signal
+    import threading
+
+    from engine import __version__, clock, logs
+    from engine.api import assemble, server
+    from engine.api.auth import Tokens
+    from engine.api.context import Alone
 
     profile = common.profile()
     logs.configure("api", None)
-    return alone.run(profile, common.settings(profile))
+    settings = common.settings(profile)
+    parts = assemble.parts(settings, profile, "api")
+    sockets = server.bind(profile.name, settings)
+    host = Alone(profile.name, settings, __version__, clock.iso(clock.now()))
+    host.endpoints = sockets.endpoints()
+    servers = server.Servers(parts.context(__version__, Tokens(_admin_token(profile)), host), sockets)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    servers.start()
+    common.note(f"Ready: webhooks at {host.endpoints.public}, admin at {host.endpoints.admin}.")
+    reconciling = threading.Thread(target=parts.reconciler.run, args=(ending,), name="reconciler", daemon=True)
+    reconciling.start()
+    while not ending.wait(1.0):
+        if servers.wait(0):
+            raise StartError("The listeners ended unexpectedly.")
+    servers.stop()
+    parts.close()
+    return 0
+
+
+def _admin_token(profile: Profile) -> str:
+    """The admin token of an API that runs alone: kept with the profile's secrets, made on first use."""
+    from engine.api.auth import new_token
+    from engine.secrets import Keeper
+
+    keeper = Keeper(profile)
+    token = keeper.get("admin_token")
+    if token is None:
+        token = new_token()
+        keeper.set("admin_token", token)
+    return token
 
 
 def _keeper(args: argparse.Namespace) -> int:

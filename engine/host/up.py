@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import filelock
-import psutil
 
 from engine import __version__, clock
 from engine.api.types import Endpoints, EngineInfo, EngineState, ProcessInfo, Status
@@ -113,6 +112,7 @@ class Host:
         tokens = Tokens(new_token())
         parts = assemble.parts(self._supervisor.settings, self.profile, owner=f"host/{self._pid}")
         self._parts: Any = parts
+        self._supervisor.on_worker_end(self._free)
         context = parts.context(__version__, tokens, self)
         self._publish = parts.publish
         self._servers = server.Servers(context, sockets)
@@ -159,6 +159,11 @@ class Host:
             target=parts.reconciler.run, args=(self._stop,), name="reconciler", daemon=True
         )
         self._reconciling.start()
+
+    def _free(self, prefix: str, counted: bool) -> None:
+        """Give back at once what a worker that ended held, in Redis and in Postgres."""
+        self._parts.control.free(prefix, counted=counted)
+        self._parts.store.call("leases_release", owner=prefix)
 
     def _catch_signals(self) -> None:
         numbers = [signal.SIGINT, signal.SIGTERM]
@@ -233,8 +238,3 @@ class Host:
     def shutdown(self) -> None:
         """Begin to end and return at once."""
         self._stop.set()
-
-
-def own_memory() -> float:
-    """Resident memory of this process in MB."""
-    return float(psutil.Process().memory_info().rss / 1e6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class World:
         names = declared()
         origin = self.settings.origin
         kept = {name: str(getattr(self.settings, name)) for name in names if origin.get(name) == "keyring"}
-        return load(self.profile.settings_file, merged, kept)
+        # What the person set is told apart from what we fill in.
+        return dataclasses.replace(load(self.profile.settings_file, merged, kept), origin=origin)
 
 
 def profile_argument(profile: Profile) -> str:
