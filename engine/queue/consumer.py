@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class Consumer(dramatiq.Consumer):
         if self._ready:
             return self._ready.popleft()
         if self._idle():
-            self.broker.closing.wait(0.1)
+            time.sleep(0.1)  # Dramatiq asks again until its thread is stopped
             return None
         wait_ms = self._fetch()
         if self._ready:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import threading
@@ -19,7 +20,6 @@ from engine.queue.jobs import Taken
 from tests.support import light, servers
 from tests.support.queue import Bench, bench
 from tests.support.wait import until
-
 
 KINDS = [
     pytest.param("broker_url", id="valkey"),
@@ -364,7 +364,7 @@ def declare(broker: Broker, function: Any, queue: str = "transactions") -> drama
 def test_dramatiq_runs_what_was_sent(world: Bench) -> None:
     broker = world.broker()
     seen: list[int] = []
-    actor = declare(broker, lambda n: seen.append(n))
+    actor = declare(broker, seen.append)
     for n in range(50):
         actor.send(n)
     world.work(broker)
@@ -400,9 +400,14 @@ def test_two_queues_share_the_threads_and_neither_starves(world: Bench) -> None:
 def test_long_jobs_spread_over_processes(world: Bench) -> None:
     gate = threading.Event()
     started: list[str] = []
+
+    def long(name: str) -> None:
+        started.append(name)
+        gate.wait(20)
+
     for name in ("w1", "w2"):
         broker = world.broker(name, threads=2)
-        actor = declare(broker, lambda name=name: (started.append(name), gate.wait(20)) and None)
+        actor = declare(broker, functools.partial(long, name))
         world.work(broker)
     for _ in range(4):
         actor.send()
