@@ -34,7 +34,7 @@ class Heart(threading.Thread):
         self._limit_mb = memory_limit_mb
         self._stop = stop
         self._process = psutil.Process()
-        self._started = clock.iso(clock.now())
+        self._since = clock.iso(clock.now())
         self._ended = threading.Event()
         self._heavy = False
         self._key = broker.keys.worker(broker.options.worker_id)
@@ -89,7 +89,7 @@ class Heart(threading.Thread):
             "queues": ",".join(sorted(broker.get_declared_queues())),
             "threads": broker.options.threads,
             "state": "quiet" if broker.quiet.is_set() else "running",
-            "started_at": self._started,
+            "started_at": self._since,
             "memory_mb": round(self.memory_mb(), 1),
             "memory_limit_mb": self._limit_mb,
             "stalled_s": round(self._stalled_s(), 3),
