@@ -76,6 +76,25 @@ def change_queue(call: Call) -> types.Done:
     return audited(call, "queue.limit", f"queue:{name}", work)
 
 
+def test_queue(call: Call) -> types.Done:
+    """Send one marked job through broker, worker and database. Its notice says that it went through."""
+    name, correlation_id = _queue(call), correlation()
+    if name != "notifications":
+        raise Conflict("Only the notifications queue takes a test job: the others work on banks.")
+
+    def work() -> types.Done:
+        row = call.context.store.call(
+            "outbox_add",
+            kind="test",
+            correlation=correlation_id,
+            payload={"title": "Queue test", "sentence": "A test job went through broker, worker and database."},
+        )
+        job_id = call.context.hints.notification(row["id"], None, correlation_id)
+        return types.Done(message="The test job is queued.", ids=[job_id], correlation_id=correlation_id)
+
+    return audited(call, "queue.test", f"queue:{name}", work)
+
+
 def jobs(call: Call) -> types.JobPage:
     ask = call.query
     limit = page_size(ask.limit)
@@ -171,6 +190,7 @@ def routes() -> list[Route]:
         get("queues", "State of every queue.", queues, types.Queues),
         act("queues/{name}/pause", "Start nothing more of a queue.", pause_queue),
         act("queues/{name}/resume", "End the pause of a queue.", resume_queue),
+        act("queues/{name}/test", "Send a test job through a queue.", test_queue),
         act("queues/{name}", "Change a queue's limits, live.", change_queue, body=types.QueueChange, method="PATCH"),
         get("jobs", "Jobs by state, live and failed.", jobs, types.JobPage, query=JobsQuery),
         get("jobs/{id}", "One job: attempts, errors, its thread.", job, types.JobDetail, found=True),

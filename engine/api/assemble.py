@@ -43,8 +43,8 @@ class Bus:
         events.publish(self.client, self.keys, topic, identifier)
 
     def subscribe(self) -> Iterator[dict[str, Any]]:
-        """Events, with an empty one each second without any, so that the reader can end."""
-        return events.subscribe(self.client, self.keys, ticks=True)
+        """Events, with an empty one each half second without any, so that the reader can end."""
+        return events.subscribe(self.client, self.keys, idle_s=0.5, ticks=True)
 
 
 class Bank:

@@ -51,6 +51,11 @@ class Fan:
         for queue in self._queues:
             self._put(queue, _END)
 
+    def join(self) -> None:
+        """Wait until the reading thread has let go of its connection; blocks for a second at most."""
+        if self._thread.ident is not None:
+            self._thread.join(5)
+
     def publish(self, event: Event) -> None:
         """Hand an event of our own to every stream, also where Redis is away. Any thread."""
         if self._loop is not None and not self._ended.is_set():

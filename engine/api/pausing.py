@@ -76,7 +76,10 @@ class PauseWatch:
         self._thread.start()
 
     def stop(self) -> None:
+        """End, and wait for a look that is under way."""
         self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(5)
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):

@@ -130,10 +130,9 @@ class Servers:
             await self._stop.wait()
         finally:
             fan.stop()
-            watch.stop()
             await asyncio.gather(*(server.shutdown(sockets=[sock]) for server, sock in servers if server.started))
-            for action in close:
-                action()
+            for action in (*close, fan.join, watch.stop):
+                await asyncio.to_thread(action)
 
 
 def build(
