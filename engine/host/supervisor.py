@@ -17,7 +17,6 @@ from engine.host.world import World
 from engine.jobs import exits
 from engine.logs import logger
 from engine.profile import Profile
-from engine.queue.identity import worker_prefix
 from engine.settings import Settings
 
 SERVICES_S = 90.0
@@ -202,6 +201,8 @@ class Supervisor:
     def _worker_ended(self, pid: int, code: int | None) -> None:
         if self._free is None:
             return
+        from engine.queue.identity import worker_prefix
+
         try:
             self._free(worker_prefix(pid), code not in (exits.STOPPED, exits.REPLACE))
         except SyncdeskError as error:

@@ -106,7 +106,8 @@ class Host:
         self._endpoints = sockets.endpoints()
         self._tell("Starting the database")
         self._supervisor.launch(self._endpoints)
-        from engine.api import assemble  # loads while the servers start
+        _preload()
+        from engine.api import assemble
 
         self._supervisor.wait_services(self._check_stop, self._tell)
         tokens = Tokens(new_token())
@@ -132,7 +133,7 @@ class Host:
 
     def _end(self) -> None:
         """Everything in order: no new webhooks, then the workers, then the servers, then the keeper."""
-        self._state = "stopping"
+        self._state, self._publish = "stopping", None
         began = clock.monotonic()
         discovery.clear(self.profile, self._pid)
         servers = getattr(self, "_servers", None)
@@ -238,3 +239,13 @@ class Host:
     def shutdown(self) -> None:
         """Begin to end and return at once."""
         self._stop.set()
+
+
+def _preload() -> None:
+    """Load what the listeners need while the servers start."""
+    import psycopg_pool
+    import uvicorn
+
+    from engine.api import admin, assemble, events, guard, health, listener, public
+
+    del psycopg_pool, uvicorn, admin, assemble, events, guard, health, listener, public
