@@ -132,7 +132,7 @@ def _api(args: argparse.Namespace) -> int:
     sockets = server.bind(profile.name, settings)
     host = Alone(profile.name, settings, __version__, clock.iso(clock.now()))
     host.endpoints = sockets.endpoints()
-    servers = server.Servers(parts.context(__version__, Tokens(_admin_token(profile)), host), sockets)
+    servers = server.Servers(parts.context(__version__, Tokens(settings.admin_token or _admin_token(profile)), host), sockets)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

@@ -110,7 +110,7 @@ class Host:
         from engine.api import assemble
 
         self._supervisor.wait_services(self._check_stop, self._tell)
-        tokens = Tokens(new_token())
+        tokens = Tokens(self._supervisor.settings.admin_token or new_token())
         parts = assemble.parts(self._supervisor.settings, self.profile, owner=f"host/{self._pid}")
         self._parts: Any = parts
         self._supervisor.on_worker_end(self._free)
