@@ -46,11 +46,11 @@ def draw(painter: QPainter, name: str, color: QColor, x: float, y: float, size: 
     painter.drawPixmap(round(x), round(y), pixmap(name, color, size, ratio))
 
 
-def icon(name: str, token: str = "text.secondary", size: int = 16) -> QIcon:
+def icon(name: str, tint: str = "text.secondary", size: int = 16) -> QIcon:
     """The drawing as an icon for menus."""
     made = QIcon()
     for ratio in (1.0, 2.0):
-        made.addPixmap(pixmap(name, themes.current().color(token), size, ratio))
+        made.addPixmap(pixmap(name, themes.current().color(tint), size, ratio))
     return made
 
 

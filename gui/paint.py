@@ -129,7 +129,7 @@ def bars(
     hairline(painter, theme.color("border.default"), rect.left(), floor - 0.5, rect.right() - 1, floor - 0.5)
     if not values:
         return
-    count, top = len(values), max(max(values), 1)
+    count, top = len(values), max(1, *values)
     width = (rect.width() - gap * (count - 1)) / count
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -27,19 +27,17 @@ def duration(ms: float | None) -> str:
         return ""
     if ms < 995:
         return f"{round(ms)} ms"
-    seconds = ms / 1000
-    if seconds < 9.95:
-        return f"{QLocale().toString(seconds, 'f', 1)} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
+    if ms < 9950:
+        return f"{QLocale().toString(ms / 1000, 'f', 1)} s"
+    whole = round(ms / 1000)
     if whole < 3600:
         minutes, rest = divmod(whole, 60)
-        return f"{minutes} min {rest} s" if rest and minutes < 10 else f"{minutes} min"
-    if whole < 86400:
-        hours, rest = whole // 3600, whole % 3600 // 60
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return plural(whole // 86400, "day")
+        parts = (f"{minutes} min" if minutes else "", f"{rest} s" if rest and minutes < 10 else "")
+    elif whole < 86400:
+        parts = (f"{whole // 3600} h", f"{whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+    else:
+        parts = (plural(whole // 86400, "day"), "")
+    return " ".join(part for part in parts if part)
 
 
 def span(seconds: float | None) -> str:

@@ -56,9 +56,9 @@ class Fill(QWidget):
 class Rule(QFrame):
     """A hairline across."""
 
-    def __init__(self, token: str = "border.subtle") -> None:  # noqa: S107 - a colour's name
+    def __init__(self, tint: str = "border.subtle") -> None:
         super().__init__()
-        self._theme, self._token = themes.current(), token
+        self._theme, self._token = themes.current(), tint
         self.setFixedHeight(1)
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -135,9 +135,9 @@ class Chip(QWidget):
 class Glyph(QWidget):
     """One drawing in a colour of the theme."""
 
-    def __init__(self, name: str, token: str = "text.muted", size: int = 16, parent: QWidget | None = None) -> None:  # noqa: S107
+    def __init__(self, name: str, tint: str = "text.muted", size: int = 16, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._theme, self._name, self._token, self._size = themes.current(), name, token, size
+        self._theme, self._name, self._token, self._size = themes.current(), name, tint, size
         self.setFixedSize(size, size)
 
     def draw(self, name: str, token: str) -> None:

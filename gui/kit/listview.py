@@ -151,7 +151,7 @@ class _Delegate(QStyledItemDelegate):
 
     def buttons(self, row: Any, column: Column, room: QRectF) -> list[tuple[RowButton, QRectF]]:
         """The buttons of a cell and where they are, from its right edge."""
-        made, right = [], room.right() + (0 if column.pad == 8 else 0)
+        made, right = [], room.right()
         high = self._theme.size("button.small")
         for button in reversed(column.buttons(row) if column.buttons else ()):
             wide = 26 if not button.label else self._theme.metrics("label").horizontalAdvance(button.label) + 20
@@ -313,12 +313,10 @@ class List(QListView):
                 if hit.enabled:
                     self.pressed.emit(key, hit.name)
                 return
-            super().mousePressEvent(event)
-            again = self._key == key
             self._key = key
+            super().mousePressEvent(event)
             self.viewport().update()
-            if again or self.currentIndex() != index or self._key == key:
-                self.opened.emit(key)
+            self.opened.emit(key)
             return
         super().mousePressEvent(event)
 
