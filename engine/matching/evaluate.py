@@ -13,7 +13,7 @@ from engine.errors import UsageError
 from engine.matching.plan import plan
 from engine.matching.types import Bill, Held, Key, MatchInputs, Mode, Payment, PlannedMatch
 
-WINDOW_DAYS = 120  # as syncdesk.match_inputs gives it
+WINDOW_DAYS = 100  # as syncdesk.match_inputs gives it
 _ITEM = "world"
 
 

@@ -23,7 +23,7 @@ def plan(
     `plan_all` over everything. Encode the result with ``msgspec.to_builtins`` for ``p_matches``.
 
     Args:
-        inputs: ``sync_claim``'s ``matching``, converted with ``msgspec.convert(..., strict=False)``.
+        inputs: ``sync_claim``'s ``matching``, read by `MatchInputs.read`.
         arrived: rows added or modified by this run.
         gone: (item id, transaction id) of rows removed by this run.
         today: the day in UTC; decides whether a pending row is still fresh.

@@ -9,9 +9,11 @@ positive is money out of the account.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, field
 
 from engine.api.types import Candidate, Evidence
@@ -92,6 +94,22 @@ class MatchInputs(Struct, frozen=True, kw_only=True):
     bills: tuple[Bill, ...] = ()
     payments: tuple[Payment, ...] = ()
     matches: tuple[Held, ...] = ()
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any] | None) -> MatchInputs:
+        """From the answer of ``match_inputs``, whose lists come as the text of JSON lists; none: no bills.
+
+        Raises:
+            msgspec.ValidationError: not such an answer.
+        """
+        given = answer or {}
+        return cls(
+            match_version=given.get("match_version") or 0,
+            since=msgspec.convert(given.get("since"), dt.date | None),
+            bills=msgspec.json.decode(given.get("bills") or "[]", type=tuple[Bill, ...]),
+            payments=msgspec.json.decode(given.get("payments") or "[]", type=tuple[Payment, ...]),
+            matches=msgspec.json.decode(given.get("matches") or "[]", type=tuple[Held, ...]),
+        )
 
 
 class PlannedMatch(Struct, frozen=True, kw_only=True):

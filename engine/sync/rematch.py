@@ -41,7 +41,7 @@ def rematch(store: Store, user_id: str, *, correlation: str, mode: Mode = "rules
 
 def load(store: Store, user_id: str) -> MatchInputs:
     """All of a user's bills, payments and matches."""
-    return msgspec.convert(store.call("match_inputs", user=user_id), MatchInputs, strict=False)
+    return MatchInputs.read(store.call("match_inputs", user=user_id))
 
 
 def bill_detail(store: Store, bill_id: str) -> types.BillDetail:

@@ -132,7 +132,7 @@ class _Run:
     ) -> None:
         self._deps, self._item, self._run, self._correlation = deps, item_id, run_id, correlation
         self._claim, self._lease, self._timing = claim, lease, timing
-        self._inputs = msgspec.convert(claim["matching"] or {}, MatchInputs, strict=False)
+        self._inputs = MatchInputs.read(claim["matching"])
         self._token = ""
         self._replay = bool(claim["replay"])
         self._deadline = clock.monotonic() + LONGEST_S
@@ -284,7 +284,7 @@ class _Run:
             )
             if answer["status"] != "rematch":
                 break
-            self._inputs = msgspec.convert(answer["matching"], MatchInputs, strict=False)
+            self._inputs = MatchInputs.read(answer["matching"])
         if blind and self._inputs.bills and answer["status"] == "ok":
             # The first bill was written while the run went on, which had kept no rows for matching.
             rematch(store, self._claim["user_id"], correlation=self._correlation, mode=self._deps.settings.matching)

@@ -82,10 +82,9 @@ def match_again(store: Transport, bank: Bank) -> dict[str, int]:
 
 def test_without_bills_the_inputs_are_empty(any_store: Transport, bank: Bank) -> None:
     bank.pay("Netflix", "15.49", 3)
-    inputs = any_store.call("match_inputs", user=bank.user)
-    assert inputs["bills"] == []
-    assert "payments" not in inputs
-    assert msgspec.convert(inputs, MatchInputs, strict=False).payments == ()
+    answer = any_store.call("match_inputs", user=bank.user)
+    assert answer == {"match_version": 0}
+    assert MatchInputs.read(answer).payments == ()
 
 
 def test_a_new_bill_is_matched_tagged_and_explained(any_store: Transport, bank: Bank) -> None:
@@ -332,13 +331,13 @@ def test_the_window_of_a_sync_is_bounded_and_whole_while_history_arrives(store: 
     bank.pay("Netflix", "15.49", 400)
     put(store, bill("Netflix", "15.49", 4))
 
-    def window() -> dict[str, Any]:
+    def window() -> MatchInputs:
         found = bank.value("select syncdesk.match_inputs(%s, %s)::text", bank.user, bank.item)
-        return json.loads(found)  # type: ignore[no-any-return]
+        return MatchInputs.read(json.loads(found))
 
-    assert len(window()["payments"]) == 1
-    assert window()["since"] == (TODAY - dt.timedelta(days=120)).isoformat()
+    assert len(window().payments) == 1
+    assert window().since == TODAY - dt.timedelta(days=100)
     bank.connection.execute("update syncdesk.items set update_status = 'INITIAL_UPDATE_COMPLETE'")
-    assert len(window()["payments"]) == 2
-    assert window()["since"] is None
+    assert len(window().payments) == 2
+    assert window().since is None
     bank.connection.close()
