@@ -204,6 +204,8 @@ def start(profile: Profile) -> Starting:
             )
     except OSError as error:
         raise StartError(f"The engine cannot be started: {error.strerror}. Its log is {log}.") from error
+    # Else it would be a zombie of ours when it ends before we do, as it does where it finds the profile taken.
+    threading.Thread(target=child.wait, name="engine-reaper", daemon=True).start()
     return Starting(profile, child, log)
 
 

@@ -1,0 +1,279 @@
+"""The host as its user meets it: whole engines as processes, killed and stopped in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from engine import launch
+from engine.host import keeper, valkey
+from tests.support.engines import NO_BANK, Engine, engine
+from tests.support.wait import until
+
+ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+@pytest.fixture
+def idle() -> Iterator[Engine]:
+    """An engine without a bank, not started."""
+    with engine(**NO_BANK) as made:
+        yield made
+
+
+def _health(url: str) -> int:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        return refusal.code
+
+
+def test_up_status_down(idle: Engine) -> None:
+    before = idle.status()
+    assert before["engine"]["state"] == "stopped"
+    assert before["processes"] == []
+    found = idle.up().ready()
+    status = idle.status()
+    assert status["engine"]["state"] == "running"
+    assert status["engine"]["pid"] == found.pid == idle.process.pid  # type: ignore[union-attr]
+    assert {row["role"] for row in status["processes"]} == ROLES
+    assert {row["state"] for row in status["processes"]} == {"running"}
+    assert set(status["endpoints"]) == {"public", "admin", "health"}
+    assert _health(status["endpoints"]["health"]) == 200
+    assert idle.profile.discovery_file.stat().st_mode & 0o077 == 0
+    done = idle.run("down", "--json")
+    assert json.loads(done.stdout) == {"ok": True, "ended": True}
+    assert idle.process.wait(5) == 0  # type: ignore[union-attr]
+    assert idle.gone()
+    assert not idle.profile.discovery_file.exists()
+    assert idle.status()["engine"]["state"] == "stopped"
+    assert json.loads(idle.run("down", "--json").stdout) == {"ok": True, "ended": False}
+
+
+def test_a_second_start_says_where_the_first_one_runs(idle: Engine) -> None:
+    found = idle.up().ready()
+    second = idle.run("up")
+    assert second.returncode == 1
+    assert str(found.pid) in second.stderr
+    assert str(found.admin) in second.stderr
+    assert idle.status()["engine"]["state"] == "running"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_everything_in_order(idle: Engine, number: signal.Signals) -> None:
+    idle.up()
+    assert idle.process is not None
+    idle.process.send_signal(number)
+    assert idle.process.wait(10) == 0  # the promise: within 10 s
+    assert idle.gone()
+    assert "database system is shut down" in (idle.profile.logs / "postgres.log").read_text()
+    assert "ready to exit" in (idle.profile.logs / "valkey.log").read_text()
+    log = (idle.profile.logs / "worker-sync.log").read_text()
+    assert '"Worker stopped"' in log
+
+
+def test_a_killed_host_leaves_nothing_behind_and_the_next_start_goes_on(idle: Engine) -> None:
+    idle.up()
+    assert idle.process is not None
+    os.kill(idle.process.pid, signal.SIGKILL)
+    idle.process.wait(5)
+    until(idle.gone, 15, "the end of every part")
+    assert not idle.profile.discovery_file.exists()
+    assert "database system is shut down" in (idle.profile.logs / "postgres.log").read_text()
+    idle.up()
+    assert idle.status()["engine"]["state"] == "running"
+
+
+def test_host_and_keeper_killed_together(idle: Engine) -> None:
+    idle.up()
+    assert idle.process is not None
+    servers = [idle.pids["broker"], idle.pids["database"]]
+    for role in ("keeper", "host"):
+        idle.pids[role].kill()
+    idle.process.wait(5)
+    assert all(process.is_running() for process in servers)
+    idle.up()
+    assert not any(process.is_running() for process in servers)
+    assert idle.status()["engine"]["state"] == "running"
+
+
+def test_a_killed_keeper_is_replaced_and_does_its_work(idle: Engine) -> None:
+    idle.up()
+    assert idle.process is not None
+    first = idle.pids["keeper"]
+    first.kill()
+
+    def replaced() -> int | None:
+        pid = idle.row("keeper")["pid"]
+        return pid if pid not in (None, first.pid) else None
+
+    idle.pids["keeper"] = psutil.Process(until(replaced, 10, "another keeper"))
+    # It takes its lock when it runs; a host killed before that is the case of the test above.
+    until(lambda: "sleeping" in idle.pids["keeper"].status() and _locked(idle), 10, "its lock")
+    os.kill(idle.process.pid, signal.SIGKILL)
+    idle.process.wait(5)
+    until(idle.gone, 15, "the end of every part")
+
+
+def _locked(made: Engine) -> bool:
+    import filelock
+
+    try:
+        with filelock.FileLock(keeper.lock_file(made.profile)).acquire(timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
+
+
+def test_stale_files_of_an_engine_whose_pid_is_another_program_now(idle: Engine) -> None:
+    mine = psutil.Process()
+    stale = {"pid": mine.pid, "started": mine.create_time() - 1000}
+    root = idle.profile.root
+    idle.profile.discovery_file.write_text(
+        json.dumps(
+            {**stale, "version": "0", "profile": "x", "token": "t",
+             "endpoints": {"public": None, "admin": "http://127.0.0.1:9", "health": None}}
+        )
+    )  # fmt: skip
+    keeper.wards_file(idle.profile).write_text(json.dumps([{**stale, "role": "worker-sync"}]))
+    valkey.record_file(idle.profile).write_text(json.dumps({**stale, "url": "redis://127.0.0.1:9"}))
+    (root / "run").mkdir()
+    (root / "run" / "start.json").write_text(json.dumps({**stale, "state": "starting", "step": "x", "error": None}))
+    assert idle.status()["engine"]["state"] == "stopped"
+    assert launch.stop(idle.profile) is False
+    idle.up()
+    assert idle.status()["engine"]["pid"] == idle.process.pid  # type: ignore[union-attr]
+    assert mine.is_running()
+
+
+def test_a_killed_part_is_started_again(idle: Engine) -> None:
+    idle.up()
+    for role in ("worker-sync", "worker-events", "scheduler", "broker", "database"):
+        first = idle.pids[role]
+        first.kill()
+
+        def back(role: str = role, first: psutil.Process = first) -> bool:
+            row = idle.row(role)
+            return row["state"] == "running" and row["pid"] not in (None, first.pid) and row["restarts"] == 1
+
+        until(back, 20, f"another {role}")
+        until(lambda: idle.look()["engine"]["state"] == "running", 10, "a running engine")
+    found = launch.read(idle.profile)
+    assert found is not None
+    until(lambda: _health(str(found.health)) == 200, 20, "health")
+
+
+def test_a_crash_loop_is_left_stopped_with_one_sentence(idle: Engine) -> None:
+    idle.up()
+    last = 0
+    for _ in range(5):
+
+        def alive(last: int = last) -> psutil.Process | None:
+            row = idle.row("scheduler")
+            return psutil.Process(row["pid"]) if row["state"] == "running" and row["pid"] not in (None, last) else None
+
+        process = until(alive, 20, "a scheduler")
+        last = process.pid
+        process.kill()
+    until(lambda: idle.row("scheduler")["state"] == "given_up", 20, "the end of restarts")
+    sentence = idle.row("scheduler")["note"]
+    assert "five times within a minute" in sentence
+    assert str(idle.profile.logs) in sentence
+    status = idle.status()
+    assert status["engine"]["state"] == "degraded"
+    assert status["engine"]["cause"] == sentence
+    assert sentence in idle.run("status").stdout
+
+
+def test_two_profiles_side_by_side() -> None:
+    with engine(**NO_BANK) as one, engine(**NO_BANK) as two:
+        one.up(wait=False)
+        two.up()
+        one.ready()
+        first, second = one.status(), two.status()
+        assert first["engine"]["state"] == second["engine"]["state"] == "running"
+        assert not set(first["endpoints"].values()) & set(second["endpoints"].values())
+        one.run("down")
+        assert two.status()["engine"]["state"] == "running"
+
+
+def test_a_taken_port_is_one_sentence(idle: Engine) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        idle.environment["API_PORT"] = str(port)
+        done = idle.run("up")
+    assert done.returncode == 1
+    assert re.search(rf"127\.0\.0\.1:{port}: another program uses this port", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert idle.status()["engine"]["cause"] in done.stderr
+
+
+def test_a_worker_that_cannot_start_ends_the_start_with_its_log(idle: Engine) -> None:
+    idle.environment["SYNCDESK_SYNC_THREADS"] = "5"
+    (idle.profile.root / "logs").mkdir()
+    (idle.profile.logs / "worker-sync.log").mkdir()  # its log cannot be written
+    done = idle.run("up", timeout_s=90)
+    assert done.returncode == 1
+    assert "worker" in done.stderr
+    assert str(idle.profile.logs) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not idle.profile.discovery_file.exists()
+
+
+def test_data_of_another_major_is_one_sentence(idle: Engine) -> None:
+    data = idle.profile.root / "pg" / "12"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("12\n")
+    done = idle.run("up")
+    assert done.returncode == 1
+    assert "Postgres 12" in done.stderr
+    assert "postgres.log" in done.stderr
+
+
+def test_down_ends_an_engine_that_is_still_starting(idle: Engine) -> None:
+    idle.up(wait=False)
+    until(lambda: launch.progress(idle.profile), 20, "the first step")
+    assert launch.stop(idle.profile)
+    assert idle.process is not None
+    assert idle.process.wait(10) in (0, 1)
+    assert launch.read(idle.profile) is None
+
+
+def test_started_for_a_console_it_outlives_its_starter(idle: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in set(os.environ) - set(idle.environment):
+        monkeypatch.delenv(name)
+    for name, value in idle.environment.items():
+        monkeypatch.setenv(name, value)
+    starting = launch.start(idle.profile)
+    found = starting.wait()
+    assert os.getsid(found.pid) == found.pid  # a session of its own
+    again = launch.start(idle.profile).wait()
+    assert again == found
+    assert launch.call(found, "GET", "/api/status")["engine"]["state"] == "running"
+    assert launch.stop(idle.profile)
+
+
+def test_a_console_is_told_why_a_start_failed(idle: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in idle.environment.items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("API_PORT", str(taken.getsockname()[1]))
+        starting = launch.start(idle.profile)
+        with pytest.raises(launch.StartError, match="another program uses this port"):
+            starting.wait()
