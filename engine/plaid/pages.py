@@ -18,7 +18,17 @@ import msgspec
 from msgspec import Struct
 
 from engine.plaid.errors import PlaidUnreachable
-from engine.plaid.types import Account, Balances, LooseSyncPage, Removed, SyncPage, Transaction
+from engine.plaid.types import (
+    Account,
+    Balances,
+    Counterparty,
+    Location,
+    LooseSyncPage,
+    PaymentMeta,
+    Removed,
+    SyncPage,
+    Transaction,
+)
 
 #: Escapes that Postgres does not store: NUL, and half of a surrogate pair.
 _SUSPECT = re.compile(
@@ -26,9 +36,21 @@ _SUSPECT = re.compile(
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
-#: Kept in "extra" without being looked at.
-_TEXTS = ("logo_url", "website", "account_owner", "transaction_code")
-_OBJECTS = ("location", "payment_meta", "counterparties")
+
+
+class Extra(Struct, omit_defaults=True):
+    """What is kept without being looked at (column ``extra``)."""
+
+    location: Location | None = None
+    payment_meta: PaymentMeta | None = None
+    counterparties: list[Counterparty] | None = None
+    logo_url: str | None = None
+    website: str | None = None
+    account_owner: str | None = None
+    transaction_code: str | None = None
+
+
+_NOWHERE, _NO_META, _NO_EXTRA = Location(), PaymentMeta(), Extra()
 
 
 class Row(Struct, omit_defaults=True):
@@ -55,7 +77,7 @@ class Row(Struct, omit_defaults=True):
     category_detailed: str | None = None
     category_confidence: str | None = None
     category_version: str | None = None
-    extra: dict[str, Any] | None = None
+    extra: Extra | None = None
 
 
 class Gone(Struct):
@@ -121,11 +143,15 @@ def to_row(row: Transaction) -> Row:
     if row.authorized_date is not None:
         _check_date(row.authorized_date)
     category = row.personal_finance_category
-    extra: dict[str, Any] = {name: value for name in _TEXTS if (value := getattr(row, name)) is not None}
-    for name in _OBJECTS:
-        raw = getattr(row, name)
-        if bytes(raw) not in (b"", b"null"):
-            extra[name] = raw
+    extra = Extra(
+        row.location if row.location != _NOWHERE else None,
+        row.payment_meta if row.payment_meta != _NO_META else None,
+        row.counterparties or None,
+        row.logo_url,
+        row.website,
+        row.account_owner,
+        row.transaction_code,
+    )
     return Row(
         row.transaction_id,
         row.account_id,
@@ -148,7 +174,7 @@ def to_row(row: Transaction) -> Row:
         category.detailed if category else None,
         category.confidence_level if category else None,
         (category.version if category else None) or row.personal_finance_category_version,
-        extra or None,
+        extra if extra != _NO_EXTRA else None,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal
 
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 
 class Category(Struct, frozen=True):
@@ -18,6 +18,40 @@ class Category(Struct, frozen=True):
     detailed: str | None = None
     confidence_level: str | None = None
     version: str | None = None
+
+
+class Location(Struct, frozen=True, omit_defaults=True):
+    """Where a purchase was made; kept in ``extra`` without its nulls, as are the next two."""
+
+    address: str | None = None
+    city: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    country: str | None = None
+    lat: Decimal | None = None
+    lon: Decimal | None = None
+    store_number: str | None = None
+
+
+class PaymentMeta(Struct, frozen=True, omit_defaults=True):
+    by_order_of: str | None = None
+    payee: str | None = None
+    payer: str | None = None
+    payment_method: str | None = None
+    payment_processor: str | None = None
+    ppd_id: str | None = None
+    reason: str | None = None
+    reference_number: str | None = None
+
+
+class Counterparty(Struct, frozen=True, omit_defaults=True):
+    name: str | None = None
+    type: str | None = None
+    logo_url: str | None = None
+    website: str | None = None
+    entity_id: str | None = None
+    confidence_level: str | None = None
+    phone_number: str | None = None
 
 
 class Transaction(Struct):
@@ -42,9 +76,9 @@ class Transaction(Struct):
     pending_transaction_id: str | None = None
     personal_finance_category: Category | None = None
     personal_finance_category_version: str | None = None
-    location: Raw = Raw()
-    payment_meta: Raw = Raw()
-    counterparties: Raw = Raw()
+    location: Location | None = None
+    payment_meta: PaymentMeta | None = None
+    counterparties: list[Counterparty] | None = None
     logo_url: str | None = None
     website: str | None = None
     account_owner: str | None = None

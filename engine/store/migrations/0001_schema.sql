@@ -82,7 +82,7 @@ create index accounts_user on syncdesk.accounts (user_id);
 create table syncdesk.transactions (
     id                       bigint generated always as identity primary key,
     item_id                  uuid not null references syncdesk.items (id) on delete cascade,
-    user_id                  uuid not null references syncdesk.users (id),
+    user_id                  uuid not null,           -- the item's; the item's reference is enough
     transaction_id           text not null,           -- Plaid's
     account_id               text not null,           -- Plaid's
     amount                   numeric not null,        -- positive: money out of the account

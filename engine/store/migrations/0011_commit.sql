@@ -12,11 +12,14 @@ begin
     with seen as (
         select s, t.id as known, t.removed_at, p.transaction_id as pending_id, p.note, p.person_category,
             syncdesk.bank_row_of(s) as new_row,
-            case when t.id is not null then syncdesk.bank_row_of(t) end as old_row
+            case when t.id is not null then syncdesk.bank_row_of(t.whole) end as old_row
+        -- "limit 1" makes each a look into the unique index, whatever the statistics say.
         from unnest(p_rows) s
-            left join syncdesk.transactions t on t.item_id = p_item and t.transaction_id = s.transaction_id
-            left join syncdesk.transactions p on p.item_id = p_item and p.transaction_id = s.pending_transaction_id
-                and not coalesce(s.pending, false) and p.replaced_by is null
+            left join lateral (select x as whole, x.id, x.removed_at from syncdesk.transactions x
+                where x.item_id = p_item and x.transaction_id = s.transaction_id limit 1) t on true
+            left join lateral (select * from syncdesk.transactions
+                where item_id = p_item and transaction_id = s.pending_transaction_id
+                    and not coalesce(s.pending, false) and replaced_by is null limit 1) p on true
         where s.kind <> 'removed'
     ), written as (
         insert into syncdesk.transaction_history
@@ -73,9 +76,10 @@ begin
     for posted in
         select s.transaction_id as now_id, p.transaction_id as was_id, p.removed_at is null as was_live
         from unnest(p_rows) s
-            join syncdesk.transactions p on p.item_id = p_item and p.transaction_id = s.pending_transaction_id
-        where s.kind <> 'removed' and not coalesce(s.pending, false) and p.replaced_by is null
-            and p.transaction_id <> s.transaction_id
+            cross join lateral (select * from syncdesk.transactions
+                where item_id = p_item and transaction_id = s.pending_transaction_id and replaced_by is null limit 1) p
+        where s.pending_transaction_id is not null and s.kind <> 'removed' and not coalesce(s.pending, false)
+            and s.pending_transaction_id <> s.transaction_id
     loop
         perform syncdesk.take_over(p_item, p_user, posted.was_id, posted.now_id, posted.was_live, p_run, p_correlation);
         if posted.was_live then balance := balance - 1; end if;
@@ -122,8 +126,7 @@ begin
     if cardinality(p_ids) > 0 then
         with gone as (
             update syncdesk.transactions t set removed_at = now(), updated_at = now(), last_run = p_run
-            from unnest(p_ids) i (id)
-            where t.item_id = p_item and t.transaction_id = i.id and t.removed_at is null
+            where t.item_id = p_item and t.transaction_id = any (p_ids) and t.removed_at is null
             returning t.transaction_id
         )
         insert into syncdesk.transaction_history
@@ -257,8 +260,8 @@ language plpgsql security definer set search_path = '' set statement_timeout = '
 declare
     it syncdesk.items;
     run syncdesk.sync_runs;
-    a record;
-    b record;
+    rows_ syncdesk.stage[];
+    got record;
     matched jsonb;
     outbox_ bigint;
     tagged_ integer := 0;
@@ -302,25 +305,22 @@ begin
         from jsonb_array_elements(p_skipped) s;
     end if;
     if staged > 0 then
-        select * into a from syncdesk.merge_staged(p_item, it.user_id, p_run, staged, p_correlation);
+        insert into syncdesk.stage
+            select (u).* from unnest(syncdesk.read_rows(p_run, p_item, it.user_id, staged, last_body)) u;
+        select * into got from syncdesk.merge_staged(p_item, it.user_id, p_run, p_pages, p_correlation);
     else
-        select 0 as added, 0 as modified, 0 as removed, 0 as skipped, 0 as balance into a;
-    end if;
-    if last_body ?| array['added', 'modified', 'removed'] then
-        select * into b from syncdesk.merge_page(
-            syncdesk.read_rows(p_run, p_item, it.user_id, staged, last_body), p_item, it.user_id, p_run,
-            p_correlation);
-    else
-        select 0 as added, 0 as modified, 0 as removed, 0 as skipped, 0 as balance into b;
+        rows_ := syncdesk.read_rows(p_run, p_item, it.user_id, 0, last_body);
+        select * into got from syncdesk.merge_page(rows_, p_item, it.user_id, p_run, p_correlation);
     end if;
     -- A replay names nothing as removed: what it did not bring is gone, once the bank gave everything.
     if p_replay and complete then
-        swept := syncdesk.sweep_rows(p_item, it.user_id, p_run, last_body, p_correlation);
+        swept := syncdesk.sweep_rows(p_item, it.user_id, p_run, rows_, p_correlation);
+        got.removed := got.removed + swept;
     end if;
     if jsonb_array_length(p_accounts) > 0 then
         perform syncdesk.put_accounts(p_item, it.user_id, p_accounts);
     end if;
-    newest := syncdesk.note_newest(p_item, p_run, last_body, staged);
+    newest := syncdesk.note_newest(p_item, p_run, rows_);
     if p_matches is not null then
         matched := syncdesk.apply_matches(it.user_id, p_run, p_correlation, p_matches);
         tagged_ := coalesce((matched ->> 'tagged')::integer, 0);
@@ -345,20 +345,20 @@ begin
         next_probe_at = null,
         last_success_at = case when new_state = 'first_data' then last_success_at else clock_timestamp() end,
         newest_data_at = greatest(newest_data_at, newest),
-        transactions = transactions + a.balance + b.balance - swept
+        transactions = transactions + got.balance - swept
         where id = p_item returning * into it;
     delete from syncdesk.item_leases where item_id = p_item and fence = p_fence;
-    if a.added + b.added + a.modified + b.modified + a.removed + b.removed + swept > 0 then
+    if got.added + got.modified + got.removed > 0 then
         insert into syncdesk.outbox (kind, user_id, item_id, correlation_id, payload)
         values ('transactions', it.user_id, p_item, p_correlation, jsonb_build_object(
-            'added', a.added + b.added, 'modified', a.modified + b.modified, 'removed', a.removed + b.removed + swept,
+            'added', got.added, 'modified', got.modified, 'removed', got.removed,
             'tagged', tagged_, 'trigger', run.trigger, 'institution', it.institution_name, 'first', run.from_cursor is null))
         returning id into outbox_;
     end if;
     delete from syncdesk.settings where key = 'install_trouble';
     if found then perform syncdesk.want_all('recovered', p_correlation, 'medium'); end if;
     update syncdesk.sync_runs set state = 'done', to_cursor = it.cursor, replay = p_replay, pages = p_pages,
-        added = a.added + b.added, modified = a.modified + b.modified, removed = a.removed + b.removed + swept,
+        added = got.added, modified = got.modified, removed = got.removed,
         skipped = (select count(*) from syncdesk.skipped_rows where run_id = p_run), tagged = tagged_,
         finished_at = clock_timestamp(),
         timing = coalesce(p_timing, '{}') || jsonb_build_object(
@@ -370,8 +370,8 @@ begin
         'state', it.state, 'outbox', outbox_, 'timing', run.timing);
 end $$;
 
--- The newest day the bank told of, for the item and each account.
-create function syncdesk.note_newest(p_item uuid, p_run uuid, p_last jsonb, p_staged integer) returns timestamptz
+-- The newest day the bank told of, for the item and each account. p_rows null: the rows are staged.
+create function syncdesk.note_newest(p_item uuid, p_run uuid, p_rows syncdesk.stage[]) returns timestamptz
 language plpgsql set search_path = '' as $$
 declare
     newest timestamptz;
@@ -379,12 +379,10 @@ begin
     with days as (
         select account_id, max(coalesce(datetime, date::timestamptz)) as day from (
             select s.account_id, s.datetime, s.date from syncdesk.stage s
-                where p_staged > 0 and s.run_id = p_run and s.kind <> 'removed'
+                where p_rows is null and s.run_id = p_run and s.kind <> 'removed'
             union all
-            select t.account_id, t.datetime, t.date
-                from (values ('added'), ('modified')) k (kind), jsonb_array_elements(p_last -> k.kind) e
-                    join syncdesk.transactions t on t.item_id = p_item and t.transaction_id = e ->> 'transaction_id'
-        ) rows_ group by account_id
+            select s.account_id, s.datetime, s.date from unnest(p_rows) s where s.kind <> 'removed'
+        ) days_ group by account_id
     ), noted as (
         update syncdesk.accounts a set newest_data_at = greatest(a.newest_data_at, d.day)
         from days d where a.item_id = p_item and a.plaid_account_id = d.account_id
@@ -393,18 +391,18 @@ begin
     return newest;
 end $$;
 
-create function syncdesk.sweep_rows(p_item uuid, p_user uuid, p_run uuid, p_last jsonb, p_correlation text)
-returns integer
+create function syncdesk.sweep_rows(
+    p_item uuid, p_user uuid, p_run uuid, p_rows syncdesk.stage[], p_correlation text
+) returns integer
 language plpgsql set search_path = '' as $$
 declare
     ids text[];
 begin
-    select array_agg(t.transaction_id) into ids from syncdesk.transactions t
-    where t.item_id = p_item and t.removed_at is null
-        and not exists (select from syncdesk.stage s where s.run_id = p_run and s.transaction_id = t.transaction_id)
-        and not exists (select from (values ('added'), ('modified')) k (kind), jsonb_array_elements(p_last -> k.kind) e
-            where e ->> 'transaction_id' = t.transaction_id)
-        and not exists (select from syncdesk.skipped_rows k
-            where k.run_id = p_run and k.transaction_id = t.transaction_id);
+    select array_agg(transaction_id) into ids from (
+        select transaction_id from syncdesk.transactions where item_id = p_item and removed_at is null
+        except select transaction_id from syncdesk.stage where p_rows is null and run_id = p_run
+        except select transaction_id from unnest(p_rows) s
+        except select transaction_id from syncdesk.skipped_rows where run_id = p_run
+    ) missing;
     return syncdesk.remove_rows(p_item, p_user, coalesce(ids, '{}'), p_run, p_correlation);
 end $$;
