@@ -7,12 +7,12 @@ In the order in which they see a job's end: `Attempts` decides, `Lines` writes t
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import dramatiq
 
 from engine import logs
-from engine.clock import monotonic
 from engine.jobs.failures import describe, fingerprint
 from engine.jobs.pace import again
 from engine.jobs.stats import Stats
@@ -88,8 +88,8 @@ class Lines(dramatiq.Middleware):
         if not isinstance(message, Proxy) or message.job.final:
             return
         job = message.job
-        message.began = monotonic()
-        log.info(STARTED.get(job.queue, "🔄 Processing job"), **_facts(message), waited_ms=job.waited_ms)
+        if log.isEnabledFor(logging.INFO):
+            log.info(STARTED.get(job.queue, "🔄 Processing job"), **_facts(message), waited_ms=job.waited_ms)
 
     def after_process_message(
         self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
@@ -97,6 +97,8 @@ class Lines(dramatiq.Middleware):
         if not isinstance(message, Proxy) or message.outcome is None:
             return
         outcome, queue = message.outcome, message.job.queue
+        if outcome.kind == "done" and not log.isEnabledFor(logging.INFO):
+            return
         facts = {**_facts(message), "duration_ms": message.duration_ms, **message.counts}
         if outcome.kind == "done":
             log.info(COMPLETED.get(queue, "✅ Job completed"), **facts)

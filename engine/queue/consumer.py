@@ -64,7 +64,7 @@ class Consumer(dramatiq.Consumer):
 
     def _fetch(self) -> int | None:
         """Take what free threads can start. Answer: ms until something may be due (-1: unknown), None: look again."""
-        room = self._slots.acquire(LOOK_S / 2)
+        room = self._slots.acquire(self.queue, LOOK_S / 2)
         if not room:
             return None
         taken: list[Proxy] = []
@@ -98,9 +98,9 @@ class Consumer(dramatiq.Consumer):
         return int(self.broker.options.lease_s * 1000)
 
     def _run(self, name: str, *args: str | int | float) -> Any:
-        return scripts.run(self.broker.client, self.broker.keys, name, *args)
+        return scripts.run(self.broker.own_client(), self.broker.keys, name, *args)
 
-    def _accept(self, rows: Iterable[list[str]]) -> list[Proxy]:
+    def _accept(self, rows: Iterable[str]) -> list[Proxy]:
         proxies = [Proxy(Taken.from_script(self.queue, row)) for row in rows]
         for proxy in proxies:
             self.broker.held[proxy.job.id] = proxy
@@ -176,7 +176,7 @@ class Consumer(dramatiq.Consumer):
         outcome = message.outcome or _undecided(message)
         if outcome.kind == "failed":
             outcome = self._record(job, outcome)
-        room = 0 if self._idle() or self._slots.waiting else 1
+        room = 0 if self._idle() or self._slots.wanted(self.queue) else 1
         answer = self._persist(job, outcome, room)
         self.broker.held.pop(job.id, None)
         next_jobs = self._accept(answer[2]) if answer else []

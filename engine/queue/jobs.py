@@ -38,8 +38,9 @@ class Taken:
     key: str
 
     @classmethod
-    def from_script(cls, queue: str, row: list[str]) -> Taken:
-        """Read one row of the take script's answer."""
+    def from_script(cls, queue: str, text: str) -> Taken:
+        """Read one job of the take script's answer."""
+        row: list[str] = json.loads(text)
         return cls(
             id=row[0],
             queue=queue,

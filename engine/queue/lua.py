@@ -17,6 +17,9 @@ from typing import Final
 # A job whose starts took their worker down this often is not started again.
 POISON_STARTS: Final = 3
 
+# How late a delay or a lease that ran out may be noticed while the queue is busy.
+CLOCK_MS: Final = 20
+
 _PRELUDE: Final = """
 local P = string.sub(KEYS[1], 1, -6)
 local clock = redis.call('TIME')
@@ -53,7 +56,7 @@ local function pull(queue, lane, user, id)
   end
 end
 
-local function pop(queue)
+local function pop(queue, weighted)
   for _, lane in ipairs(LANES) do
     local ring = P .. 'ring:' .. queue .. ':' .. lane
     local user = redis.call('LINDEX', ring, 0)
@@ -65,7 +68,7 @@ local function pop(queue)
         redis.call('LPOP', ring)
         redis.call('DEL', turn)
       else
-        local weight = tonumber(redis.call('HGET', P .. 'weights', user) or '1')
+        local weight = weighted and tonumber(redis.call('HGET', P .. 'weights', user) or '1') or 1
         if weight <= 1 or redis.call('INCR', turn) >= weight then
           redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
           if weight > 1 then redis.call('DEL', turn) end
@@ -138,20 +141,21 @@ local function start(queue, id, worker, lease)
     'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key')
   if not f[1] then return nil end
   redis.call('ZADD', P .. 'running:' .. queue, int(now + lease), id)
-  redis.call('HSET', key, 'state', 'running', 'worker', worker)
   local n = f[11]
-  if not f[13] then -- a final one is only handed out to be recorded: no start of its own
+  if f[13] then
+    redis.call('HSET', key, 'state', 'running', 'worker', worker)
+  else -- a final one is only handed out to be recorded: no start of its own
     n = int(tonumber(n) + 1)
-    redis.call('HSET', key, 'starts', n, 'started', int(now), 's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
+    redis.call('HSET', key, 'state', 'running', 'worker', worker, 'starts', n, 'started', int(now), 's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
   end
   event(id)
-  return {id, f[1], f[2], f[3], f[4], f[5], f[6] or '', f[7] or '', f[8], f[9], f[10], n, f[12], f[13] or '',
-    int(now - tonumber(f[14])), f[15] or ''}
+  -- One string: sixteen would cost the client more to read than all of this costs here.
+  return cjson.encode({id, f[1], f[2], f[3], f[4], f[5], f[6] or '', f[7] or '', f[8], f[9], f[10], n, f[12],
+    f[13] or '', int(now - tonumber(f[14])), f[15] or ''}), n
 end
 
 -- How many more may start in this queue now, and how long to wait where the rate says so.
-local function allowed(queue, room)
-  local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute')
+local function allowed(queue, f, room)
   if f[1] == '1' then return 0, -1 end
   if f[2] and f[2] ~= '' then
     room = math.min(room, tonumber(f[2]) - redis.call('ZCARD', P .. 'running:' .. queue))
@@ -171,19 +175,26 @@ local function allowed(queue, room)
   return room, wait
 end
 
--- Up to room jobs for this worker. Says in idle:<queue> when it could have taken more.
-local function take(queue, worker, lease, room)
-  settle_clock(queue)
+-- Up to room jobs for this worker. Says in idle:<queue> when it could have taken more. What time brings (leases that ran
+-- out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
+local function take(queue, worker, lease, room, look)
+  local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
+    queue .. ':clock', 'weighted')
+  if look or not f[4] or now - tonumber(f[4]) >= CLOCK or now < tonumber(f[4]) then
+    settle_clock(queue)
+    redis.call('HSET', P .. 'limits', queue .. ':clock', int(now))
+  end
   local jobs = {}
-  local may, wait, rate = allowed(queue, room)
+  local may, wait, rate = allowed(queue, f, room)
+  local weighted = f[5] == '1'
   while #jobs < may do
-    local id = pop(queue)
+    local id = pop(queue, weighted)
     if not id then break end
-    local job = start(queue, id, worker, lease)
+    local job, n = start(queue, id, worker, lease)
     if job then
       jobs[#jobs + 1] = job
       if rate then
-        redis.call('ZADD', rate, int(now), id .. ':' .. job[12])
+        redis.call('ZADD', rate, int(now), id .. ':' .. n)
         redis.call('PEXPIRE', rate, 60000)
       end
     end
@@ -210,7 +221,7 @@ local function create(queue, id, lane, user, key, actor, args, kwargs, item, ins
   wake(queue)
   event(id)
 end
-""".replace("POISON_STARTS", str(POISON_STARTS))
+""".replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))
 
 # ARGV: id queue lane user key actor args kwargs item institution trigger correlation delay again urgent
 # again: a job of this key that runs is followed by one more; urgent: one that waits for its time runs now.
@@ -251,7 +262,7 @@ return {id, 'new'}
 # ARGV: queue worker lease room. Answer: {wiped, wait ms or -1, jobs...}
 TAKE: Final = """
 local wiped = redis.call('EXISTS', KEYS[1]) == 0 and 1 or 0
-local jobs, wait = take(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
+local jobs, wait = take(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), true)
 return {wiped, wait, jobs}
 """
 
@@ -260,9 +271,11 @@ return {wiped, wait, jobs}
 SETTLE: Final = """
 local id, queue, worker, n, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = jobkey(id)
-local f = redis.call('HMGET', key, 'state', 'worker', 'starts', 'lane', 'user', 'key', 'again', 'actor', 'args',
-  'kwargs', 'item', 'institution', 'again_lane', 'again_trigger', 'again_correlation', 'trigger', 'correlation')
+local f = redis.call('HMGET', key, 'state', 'worker', 'starts', 'key', 'again')
 local mine = f[1] == 'running' and f[2] == worker and f[3] == n
+local follows = mine and (outcome == 'done' or outcome == 'failed') and (f[5] == '1' or ARGV[10] == '1')
+local g = follows and redis.call('HMGET', key, 'lane', 'user', 'key', 'actor', 'args', 'kwargs', 'item', 'institution',
+  'trigger', 'correlation', 'again_lane', 'again_trigger', 'again_correlation')
 if mine and outcome == 'final' then
   redis.call('HSET', key, 'final', 'FAILED', 'e' .. n, int(now), 'o' .. n, 'failed', 'x' .. n, ARGV[6])
   return {1, -1, {}, 0}
@@ -271,11 +284,13 @@ if mine then
   redis.call('ZREM', P .. 'running:' .. queue, id)
   if outcome == 'done' then
     redis.call('HSET', key, 'state', 'done', 'finished', int(now), 'e' .. n, int(now), 'o' .. n, 'done')
-    drop_hint(f[6], id)
+    drop_hint(f[4], id)
     local list, keep = P .. 'done:' .. queue, tonumber(ARGV[9])
-    redis.call('LPUSH', list, id)
-    for _, old in ipairs(redis.call('LRANGE', list, keep, -1)) do redis.call('DEL', jobkey(old)) end
-    if keep > 0 then redis.call('LTRIM', list, 0, keep - 1) else redis.call('DEL', list) end
+    local size = redis.call('LPUSH', list, id)
+    while size > keep do
+      redis.call('DEL', jobkey(redis.call('RPOP', list)))
+      size = size - 1
+    end
   elseif outcome == 'retry' then
     local due = int(now + tonumber(ARGV[7]))
     if redis.call('HGET', key, 'final') == false then
@@ -286,14 +301,14 @@ if mine then
     if ARGV[8] == '1' then redis.call('HINCRBY', key, 'tries', 1) end
     redis.call('ZADD', P .. 'retrying:' .. queue, due, id)
   elseif outcome == 'failed' then
-    drop_hint(f[6], id)
+    drop_hint(f[4], id)
     redis.call('DEL', key)
   elseif outcome == 'back' then
     give_back(queue, id, false)
   end
-  if (outcome == 'done' or outcome == 'failed') and (f[7] == '1' or ARGV[10] == '1') then
-    create(queue, ARGV[11], f[13] or f[4], f[5], f[6] or '', f[8], f[9], f[10], f[11] or '', f[12] or '',
-      f[14] or f[16], f[15] or f[17], 0)
+  if follows then
+    create(queue, ARGV[11], g[11] or g[1], g[2], g[3] or '', g[4], g[5], g[6], g[7] or '', g[8] or '',
+      g[12] or g[9], g[13] or g[10], 0)
   end
   event(id)
 end

@@ -99,11 +99,11 @@ class Reconciler:
                 fields[f"{queue}:concurrency"] = str(self._defaults[queue])
         with translated():
             pipe = self._client.pipeline(transaction=True)
-            if fields:
-                pipe.hset(self._keys.limits, mapping=fields)
+            fields["weighted"] = "1" if weights else ""
             pipe.delete(self._keys.weights)
             if weights:
                 pipe.hset(self._keys.weights, mapping={user: str(weight) for user, weight in weights.items()})
+            pipe.hset(self._keys.limits, mapping=fields)
             pipe.execute()
 
     def _put(self, page: dict[str, Any]) -> int:

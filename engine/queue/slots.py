@@ -11,7 +11,7 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.size = size
         self._free = size
-        self._waiting = 0
+        self._waiting: list[str] = []
         self._changed = threading.Condition()
 
     @property
@@ -22,20 +22,19 @@ class Slots:
     def busy(self) -> int:
         return self.size - self._free
 
-    @property
-    def waiting(self) -> int:
-        """Consumers that wait for a thread; a finished job then gives its thread to them."""
-        return self._waiting
+    def wanted(self, queue: str) -> bool:
+        """Whether the consumer of another queue waits for a thread; a finished job then gives its thread to it."""
+        return any(name != queue for name in self._waiting)
 
-    def acquire(self, timeout: float) -> int:
-        """All that are free (at least one), or 0 after ``timeout`` seconds."""
+    def acquire(self, queue: str, timeout: float) -> int:
+        """All that are free (at least one) for ``queue``, or 0 after ``timeout`` seconds."""
         with self._changed:
             if not self._free:
-                self._waiting += 1
+                self._waiting.append(queue)
                 try:
                     self._changed.wait(timeout)
                 finally:
-                    self._waiting -= 1
+                    self._waiting.remove(queue)
             got, self._free = self._free, 0
             return got
 

@@ -88,6 +88,7 @@ def test_users_take_turns_however_many_jobs_one_has(world: Bench) -> None:
 
 def test_a_user_of_weight_three_runs_three_before_the_ring_turns(world: Bench) -> None:
     world.client.hset(world.keys.weights, "big", "3")
+    world.client.hset(world.keys.limits, "weighted", "1")
     for n in range(6):
         put(world, f"big{n}", user="big")
         put(world, f"small{n}", user="small")
@@ -241,7 +242,7 @@ def test_finishing_takes_the_next_in_the_same_step(world: Bench) -> None:
     put(world, "b")
     (job,) = take(world)
     answer = settle(world, job, room=1)
-    assert [row[0] for row in answer[2]] == ["b"]
+    assert [Taken.from_script("transactions", row).id for row in answer[2]] == ["b"]
 
 
 # ---------------------------------------------------------------- limits
@@ -446,5 +447,5 @@ def test_no_key_is_left_but_the_done_ones(world: Bench) -> None:
     kinds = {
         str(key).split("}:")[1].split(":")[0] for key in world.client.scan_iter(match="*" + world.keys.namespace + "*")
     }
-    assert kinds <= {"epoch", "job", "done", "idle"}
+    assert kinds <= {"epoch", "job", "done", "idle", "limits"}
     assert len(list(world.client.scan_iter(match="*" + world.keys.namespace + "}:job:*"))) == 3

@@ -1,0 +1,71 @@
+"""``python -m tests.bench NAME [--json]``: measure one thing against a reference taken in the same run.
+
+Every bench is a module with ``run() -> dict`` that answers ``{"bench", "figures", "reference", "ratio",
+"aims": {name: {"value", "aim", "ok"}}}``. Exit code 1 where an aim is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def _pickup() -> dict[str, Any]:
+    from tests.bench import pickup
+
+    return pickup.run()
+
+
+def _latency() -> dict[str, Any]:
+    from tests.bench import latency
+
+    return latency.run()
+
+
+def _ingest() -> dict[str, Any]:
+    from tests.bench import ingest
+
+    return ingest.run()
+
+
+def _start() -> dict[str, Any]:
+    from tests.bench import start
+
+    return start.run()
+
+
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
+    "pickup": _pickup,
+    "latency": _latency,
+    "ingest": _ingest,
+    "start": _start,
+}
+
+
+def main() -> int:
+    """Run one bench and print what it found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=sorted(BENCHES))
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    args = parser.parse_args()
+    found = BENCHES[args.name]()
+    if args.json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found)
+    return 0 if all(aim["ok"] for aim in found["aims"].values()) else 1
+
+
+def _show(found: dict[str, Any]) -> None:
+    print(f"bench {found['bench']}")
+    for name, aim in found["aims"].items():
+        print(f"  {'ok  ' if aim['ok'] else 'MISS'} {name}: {aim['value']} (aim {aim['aim']})")
+    for title in ("figures", "reference", "ratio"):
+        print(f"  {title}: {json.dumps(found[title])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
