@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import select
-import threading
 from typing import Any
 
 import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb, set_json_loads
-from psycopg_pool import ConnectionPool, PoolTimeout
 
-from engine.errors import SyncdeskError
+from engine.errors import StoreUnavailable, SyncdeskError
 from engine.store import failures
+from engine.store.pool import Connection, Exhausted, Pool
 
-_Connection = psycopg.Connection[tuple[Any, ...]]
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _UNITS_MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
 _TIMEOUTS = """
@@ -38,49 +35,25 @@ class Direct:
         self._default_ms = int(timeout_s * 1000)
         self._timeouts: dict[str, int] | None = None
         self._statements: dict[tuple[str, ...], sql.Composed] = {}
-        self._lock = threading.Lock()
-        self._opened = False
-        self._pool = ConnectionPool(
-            url,
-            min_size=0,
-            max_size=size,
-            open=False,
-            timeout=connect_s,
-            max_idle=120.0,
-            reconnect_timeout=connect_s,
-            check=_still_there,
-            configure=_configure,
-            kwargs={
-                "autocommit": True,
-                "prepare_threshold": None,
-                "cursor_factory": psycopg.ClientCursor,
-                "connect_timeout": max(2, int(connect_s)),
-                "application_name": "syncdesk",
-            },
-        )
+        self._pool = Pool(lambda: _connect(url, connect_s), size, wait_s=timeout_s)
 
     def call(self, name: str, /, **params: Any) -> Any:
         """See `engine.store.Transport.call`."""
         failure: SyncdeskError
         try:
             return self._call(name, params)
-        except PoolTimeout:
-            failure = failures.unavailable(name)
+        except Exhausted:
+            failure = StoreUnavailable("All connections to the database are in use.", function=name)
         except psycopg.Error as error:
             failure = _failure(name, error)
         # Outside the handler, so that the driver's error, which holds values, does not travel along as context.
         raise failure
 
     def close(self) -> None:
-        """Close the pool and its connections; calls after this fail."""
+        """Close the connections; calls after this fail."""
         self._pool.close()
 
     def _call(self, name: str, params: dict[str, Any]) -> Any:
-        if not self._opened:
-            with self._lock:
-                if not self._opened:
-                    self._pool.open()
-                    self._opened = True
         statement = self._statement(name, tuple(params))
         values = [_value(value) for value in params.values()]
         with self._pool.connection() as connection:
@@ -104,7 +77,7 @@ class Direct:
             self._statements[name, *keys] = statement
         return statement
 
-    def _limit_ms(self, connection: _Connection, name: str) -> int:
+    def _limit_ms(self, connection: Connection, name: str) -> int:
         timeouts = self._timeouts
         if timeouts is None:
             rows = connection.execute(_TIMEOUTS).fetchall()
@@ -114,23 +87,17 @@ class Direct:
         return timeouts.get(f"syncdesk_{name}", self._default_ms)
 
 
-def _configure(connection: _Connection) -> None:
+def _connect(url: str, connect_s: float) -> Connection:
+    connection = psycopg.connect(
+        url,
+        autocommit=True,
+        prepare_threshold=None,
+        cursor_factory=psycopg.ClientCursor,
+        connect_timeout=max(2, int(connect_s)),
+        fallback_application_name="syncdesk",
+    )
     set_json_loads(msgspec.json.decode, connection)
-
-
-def _still_there(connection: _Connection) -> None:
-    """Refuse a pooled connection whose server went away while it waited: no round trip, a look at its socket.
-
-    An idle connection has nothing to say; what can be read is its end.
-    """
-    if hasattr(select, "poll"):
-        poller = select.poll()
-        poller.register(connection.fileno(), select.POLLIN | select.POLLPRI)
-        readable = bool(poller.poll(0))
-    else:
-        readable = bool(select.select([connection.fileno()], [], [], 0)[0])
-    if readable:
-        raise psycopg.OperationalError("the server closed the connection")
+    return connection
 
 
 def _value(value: Any) -> Any:
@@ -153,6 +120,11 @@ def _milliseconds(text: str) -> int:
 
 def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
     if error.sqlstate is None:
+        told = str(error)  # at connecting there is no SQLSTATE to read
+        if "authentication failed" in told:
+            return failures.from_sqlstate(name, "28P01")
+        if 'FATAL:  database "' in told:
+            return failures.from_sqlstate(name, "3D000")
         return failures.unavailable(name)
     diagnosis = error.diag
     return failures.from_sqlstate(

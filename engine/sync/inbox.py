@@ -122,7 +122,8 @@ def refuse(store: Store, reason: str, body: bytes) -> None:
 
 
 def read(body: bytes) -> Webhook:
-    """The fields that decide; an empty one where the body is not a webhook."""
+    """The fields that decide; an empty one where the body is not a webhook. NUL cannot be stored as text."""
+    body = body.replace(b"\\u0000", b"\\ufffd")
     try:
         return msgspec.json.decode(body, type=Webhook)
     except (msgspec.MsgspecError, UnicodeDecodeError):
