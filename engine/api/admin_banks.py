@@ -105,7 +105,7 @@ def routes() -> list[Route]:
             "Link a bank by its public token, or start Plaid's hosted page.",
             link,
             body=types.LinkRequest,
-            answer=types.Done | types.LinkStart,
+            answer=(types.Done, types.LinkStart),
             optional=True,
             errors=(422,),
         ),

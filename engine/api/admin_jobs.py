@@ -11,8 +11,11 @@ from engine.api.actions import audited, correlation
 from engine.api.phrases import QUEUE_LABELS, count
 from engine.api.routing import Call, Route
 from engine.api.tables import act, get, page_size
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, NotFound, UsageError
 from engine.queue.failed import FailedJobs
+
+MOST_AT_A_TIME = 200
+MOST_A_MINUTE = 1_000_000
 
 
 class JobsQuery(Struct):
@@ -64,6 +67,10 @@ def resume_queue(call: Call) -> types.Done:
 def change_queue(call: Call) -> types.Done:
     """Null leaves a limit as it is; a rate of 0 takes the limit away."""
     name, change = _queue(call), call.body
+    if change.concurrency is not None and change.concurrency not in range(1, MOST_AT_A_TIME + 1):
+        raise UsageError(f"A queue runs 1 to {MOST_AT_A_TIME} jobs at a time.")
+    if (change.per_minute or 0) not in range(MOST_A_MINUTE + 1):
+        raise UsageError(f"A rate is 0 (no limit) to {MOST_A_MINUTE:,} jobs a minute.")
 
     def work() -> types.Done:
         now = next(row for row in views.queues(call.context) if row.name == name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEADERS_S = 10.0
+HEADERS_S = 5.0
 """Longest time from the first byte of a request (or from connecting) to the end of its headers."""
 HEADERS_BYTES = 65_536
 CONNECTIONS = 512

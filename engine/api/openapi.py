@@ -30,7 +30,7 @@ def build(title: str, version: str, routes: Iterable[Route]) -> dict[str, Any]:
     rows = list(routes)
     shapes: list[Any] = [Problem]
     for row in rows:
-        shapes += [shape for shape in (row.answer, row.body, row.query) if shape is not None]
+        shapes += [shape for shape in (*answers(row), row.body, row.query) if shape is not None]
     schemas, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     refs = dict(zip([id(shape) for shape in shapes], schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -42,6 +42,16 @@ def build(title: str, version: str, routes: Iterable[Route]) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": SCHEMES},
     }
+
+
+def answers(row: Route) -> tuple[Any, ...]:
+    """The shapes of a route's answer; most have one."""
+    return row.answer if isinstance(row.answer, tuple) else (row.answer,)
+
+
+def _answer(row: Route, refs: dict[int, Any]) -> Any:
+    found = [refs[id(shape)] for shape in answers(row)]
+    return found[0] if len(found) == 1 else {"oneOf": found}
 
 
 def _operation(row: Route, refs: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def _operation(row: Route, refs: dict[int, Any], components: dict[str, Any]) -> 
         "operationId": row.name,
         "summary": row.summary,
         "responses": {
-            "200": {"description": "Done.", "content": {media: {"schema": refs[id(row.answer)]}}},
+            "200": {"description": "Done.", "content": {media: {"schema": _answer(row, refs)}}},
             **{str(status): {**problem, "description": HTTPStatus(status).phrase} for status in sorted(statuses)},
         },
     }

@@ -27,7 +27,7 @@ def overview(context: Context) -> types.Overview:
     store_ms = clock.ms_since(begun)
     status = context.host.status()
     queue_ms, workers = _workers(context)
-    rows = queues(context, facts["queues"])
+    rows = queues(context, facts["queues"], reachable=workers is not None)
     found = causes(facts, status, rows, workers)
     return types.Overview(
         engine=engine(status.engine, facts["engine_pause"], found),

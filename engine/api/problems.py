@@ -14,6 +14,10 @@ from engine.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    SchemaError,
+    SecretError,
+    SettingsError,
+    StoreRefused,
     StoreUnavailable,
     SyncdeskError,
     UsageError,
@@ -69,6 +73,9 @@ STATUS: tuple[tuple[type[SyncdeskError], int], ...] = (
     (BankRefused, 422),
     (NotConfigured, 503),
     (StoreUnavailable, 503),
+    (SchemaError, 503),
+    (SecretError, 503),
+    (SettingsError, 503),
     (BrokerUnavailable, 503),
 )
 """First fitting row wins, so kinds stand before their parents."""
@@ -79,6 +86,9 @@ def status_of(error: BaseException) -> int:
     for kind, status in STATUS:
         if isinstance(error, kind):
             return status
+    if isinstance(error, StoreRefused):
+        # Class 22 is a value that cannot be read (PostgreSQL, appendix A): the caller's.
+        return 400 if str(error.detail.get("sqlstate", "")).startswith("22") else 500
     if isinstance(error, SyncdeskError):
         return 503 if error.retryable else 422
     return 500

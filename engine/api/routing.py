@@ -26,6 +26,8 @@ from engine.errors import Forbidden, UsageError
 
 READ_BODY_S = 10.0
 """Longest time a caller may take to send its body."""
+DRAINED = 4
+"""How many times the limit of a body is read and thrown away before the connection is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ RawHandler = Callable[[Request, Context], Awaitable[Response]]
 class Route:
     """One row of a listener's table.
 
-    ``handler`` runs in a thread and returns what msgspec encodes as ``answer``; ``raw`` serves
+    ``handler`` runs in a thread and returns what msgspec encodes as ``answer`` (a tuple: one of them); ``raw`` serves
     what does not fit (streams, webhooks) on the event loop and does its own checks.
     ``secret`` names what a route asks for other than a token. ``errors`` are statuses beyond
     those that every route may answer.
@@ -90,7 +92,9 @@ async def read_body(request: Request, limit: int) -> bytes:
         problems.TooSlow: it did not arrive in time.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    # A little too much is read to its end, so that the caller gets to see the answer; more is cut off.
+    most = limit * DRAINED
+    if declared.isdigit() and int(declared) > most:
         raise problems.TooLarge(f"The body may have {limit} bytes at most.")
     parts: list[bytes] = []
     size = 0
@@ -98,13 +102,16 @@ async def read_body(request: Request, limit: int) -> bytes:
         with anyio.fail_after(READ_BODY_S):
             async for part in request.stream():
                 size += len(part)
-                if size > limit:
-                    raise problems.TooLarge(f"The body may have {limit} bytes at most.")
-                parts.append(part)
+                if size > most:
+                    break
+                if size <= limit:
+                    parts.append(part)
     except TimeoutError as error:
         raise problems.TooSlow("The body did not arrive in time.") from error
     except ClientDisconnect as error:
         raise UsageError("The connection was closed before the body was complete.") from error
+    if size > limit:
+        raise problems.TooLarge(f"The body may have {limit} bytes at most.")
     return b"".join(parts)
 
 

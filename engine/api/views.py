@@ -22,13 +22,15 @@ SCAN = 2000
 # ---------------------------------------------------------------- queues
 
 
-def queues(context: Context, stats: dict[str, Any] | None = None) -> list[types.QueueStatus]:
-    """State of every queue. Figures of Redis are zero where it does not answer; `live_queues` tells."""
+def queues(context: Context, stats: dict[str, Any] | None = None, *, reachable: bool = True) -> list[types.QueueStatus]:
+    """State of every queue. Redis' figures are zero where it does not answer, or is known not to (``reachable``)."""
     kept = stats if stats is not None else context.store.call("queue_stats")
-    try:
-        live = {row["name"]: row for row in context.view.queues()}
-    except BrokerUnavailable:
-        live = {}
+    live: dict[str, dict[str, Any]] = {}
+    if reachable:
+        try:
+            live = {row["name"]: row for row in context.view.queues()}
+        except BrokerUnavailable:
+            live = {}
     return [_queue(context, name, live.get(name, {}), kept.get(name, {})) for name in phrases.QUEUE_LABELS]
 
 

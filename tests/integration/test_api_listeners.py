@@ -1,111 +1,218 @@
-"""The three listeners over real HTTP, with real Valkey and Postgres behind them."""
+"""The three listeners over real HTTP: who gets in, what each route answers, and that the document says so."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import httpx
+import jsonschema
+import msgspec
 import pytest
 
 from engine.api import types
-from engine.api.assemble import Parts
-from engine.api.auth import Tokens, new_token, proof
-from engine.api.context import Alone
-from engine.api.server import Servers, bind
-from engine.profile import Profile
-from engine.settings import Settings
+from engine.api.auth import RANK, proof
+from engine.api.listener import bind
+from engine.errors import StartError
+from tests.support import api as support
+from tests.support.api import Api
 
-
-@dataclasses.dataclass
-class Api:
-    """A running API and clients of its listeners."""
-
-    parts: Parts
-    tokens: Tokens
-    public: httpx.Client
-    admin: httpx.Client
-    health: httpx.Client
-    endpoints: types.Endpoints
-
-    def call(self, method: str, path: str, kind: types.TokenKind = "admin", **more: object) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.tokens.of(kind)}"}
-        return self.admin.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+ID = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
 def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Api]:
-    settings = Settings(
-        redis_url=redis_url,
-        redis_namespace=namespace,
-        database_url=database_url,
-        cron_secret="cron-secret",
-        plaid_webhook_secret="relay-secret",
-    )
-    profile = Profile("test", tmp_path)
-    parts = Parts(settings, profile, f"test/{os.getpid()}")
-    tokens = Tokens(new_token())
-    host = Alone("test", settings, "0.0.0", "2026-01-01T00:00:00.000Z")
-    sockets = bind("test", settings)
-    host.endpoints = ends = sockets.endpoints()
-    servers = Servers(parts.context("0.0.0", tokens, host), sockets)
-    servers.start()
-    assert ends.public
-    assert ends.admin
-    assert ends.health
-    with (
-        httpx.Client(base_url=ends.public, trust_env=False) as public,
-        httpx.Client(base_url=ends.admin, trust_env=False) as admin,
-        httpx.Client(base_url=ends.health, trust_env=False) as health,
-    ):
-        yield Api(parts, tokens, public, admin, health, ends)
-    servers.stop()
-    parts.close()
+    with support.running(tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url) as made:
+        yield made
+
+
+def operations(api: Api) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    document = api.admin.get("/api/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def request_for(method: str, path: str, operation: dict[str, Any]) -> dict[str, Any]:
+    """A request that is valid in form; what it names does not exist."""
+    given: dict[str, Any] = {"url": re.sub(r"{\w+}", ID, path)}
+    bodies: dict[str, Any] = {
+        "/api/sync": {"item_id": ID},
+        "/api/items/link": {"public_token": "public-none"},
+        "/api/bills": {"name": "Rent", "cadence": "monthly", "anchor_date": "2026-01-01"},
+        "/api/bills/{id}": {"name": "Rent", "cadence": "monthly", "anchor_date": "2026-01-01"},
+        "/api/matches": {"bill_id": ID, "transaction_id": "t", "period": "2026-01-01"},
+        "/api/failures/{fingerprint}/retry": {"expected": 1},
+        "/api/schedule/{id}/trigger": {"trigger": {"every_s": 900}},
+    }
+    if "requestBody" in operation and method != "GET":
+        given["json"] = bodies.get(path, {})
+    if path == "/api/hello":
+        given["params"] = {"nonce": "0123456789abcdef"}
+    return given
 
 
 def test_hello_proves_each_token_and_signs_no_other(api: Api) -> None:
     nonce = "0123456789abcdef"
-    for kind in ("view", "operate", "admin"):
+    for kind in RANK:
         answer = api.admin.get("/api/hello", params={"nonce": nonce, "kind": kind}).json()
-        assert answer["proof"] == proof(api.tokens.of(kind), nonce)  # type: ignore[arg-type]
-    secrets = {api.tokens.of("view"), api.tokens.of("operate"), api.tokens.of("admin")}
+        assert answer["proof"] == proof(api.tokens.of(kind), nonce)
+    secrets = {api.tokens.of(kind) for kind in RANK}
     for nonce in ("view" * 4, "operate-operate-operate", "syncdesk token derivation"):
         assert api.admin.get("/api/hello", params={"nonce": nonce}).json()["proof"] not in secrets
     assert api.admin.get("/api/hello", params={"nonce": "short"}).status_code == 400
 
 
-def test_reads_answer_on_an_empty_install(api: Api) -> None:
-    for path, shape in [
-        ("status", types.Status),
-        ("overview", types.Overview),
-        ("chart?span=24h", types.Chart),
-        ("queues", types.Queues),
-        ("jobs", types.JobPage),
-        ("failures", types.FailureGroups),
-        ("items", types.ItemPage),
-        ("bills", types.BillPage),
-        ("bills/review", types.MatchPage),
-        ("workers", types.Workers),
-        ("schedule", types.Schedule),
-        ("notices", types.Notices),
-    ]:
-        answer = api.call("GET", f"/api/{path}", "view")
-        assert answer.status_code == 200, (path, answer.text)
-        import msgspec
+def test_each_route_wants_its_token_and_answers_what_it_documents(api: Api) -> None:
+    seen = 0
+    for method, path, operation in operations(api):
+        if path == "/api/events":
+            continue
+        needed = operation.get("x-token")
+        given = request_for(method, path, operation)
+        for kind in (None, "garbage", *RANK):
+            token = api.tokens.of(kind) if kind in RANK else kind  # type: ignore[arg-type]
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = api.admin.request(method, headers=headers, **given)
+            where = (method, path, kind, answer.status_code, answer.text)
+            assert str(answer.status_code) in operation["responses"], where
+            if needed is None:
+                assert answer.status_code == 200, where
+            elif kind not in RANK:
+                assert answer.status_code == 401, where
+                assert answer.headers["www-authenticate"] == "Bearer"
+            elif RANK[kind] < RANK[needed]:  # type: ignore[index]
+                assert answer.status_code == 403, where
+            else:
+                assert answer.status_code not in {401, 403, 500}, where
+            if answer.status_code != 200:
+                problem = msgspec.json.decode(answer.content, type=types.Problem)
+                assert problem.message.endswith("."), where
+            seen += 1
+    assert seen > 200
 
+
+def test_events_want_a_token(api: Api) -> None:
+    assert api.admin.get("/api/events").status_code == 401
+
+
+def test_the_documents_are_valid(api: Api) -> None:
+    for client in (api.admin, api.public):
+        document = client.get("/api/openapi.json").json()
+        assert document["openapi"].startswith("3.1")
+        for schema in document["components"]["schemas"].values():
+            jsonschema.Draft202012Validator.check_schema(schema)
+        named = set(document["components"]["schemas"])
+        referred = set(re.findall(r"#/components/schemas/([^\"]+)", json.dumps(document)))
+        assert referred <= named
+        ids = [op["operationId"] for methods in document["paths"].values() for op in methods.values()]
+        assert len(ids) == len(set(ids))
+        for path, methods in document["paths"].items():
+            for operation in methods.values():
+                declared = {entry["name"] for entry in operation.get("parameters", []) if entry["in"] == "path"}
+                assert declared == set(re.findall(r"{(\w+)}", path))
+
+
+def test_reads_have_their_documented_shape_on_an_empty_install(api: Api) -> None:
+    shapes: dict[str, Any] = {
+        "status": types.Status,
+        "overview": types.Overview,
+        "chart?span=24h": types.Chart,
+        "queues": types.Queues,
+        "jobs": types.JobPage,
+        "failures": types.FailureGroups,
+        "items": types.ItemPage,
+        "bills": types.BillPage,
+        "bills/review": types.MatchPage,
+        "workers": types.Workers,
+        "schedule": types.Schedule,
+        "notices": types.Notices,
+    }
+    for path, shape in shapes.items():
+        answer = api.call("GET", path, "view")
+        assert answer.status_code == 200, (path, answer.text)
         msgspec.json.decode(answer.content, type=shape)
         assert answer.headers["cache-control"] == "no-store"
+    overview = msgspec.json.decode(api.call("GET", "overview").content, type=types.Overview)
+    assert overview.bank_data.state == "none"
+    assert overview.engine.state == "degraded"
+    assert [cause.code for cause in overview.causes] == ["NO_WORKERS"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1"},
+        {"Host": "127.0.0.1:1"},
+        {"Origin": "http://127.0.0.1"},
+        {"Origin": "null"},
+    ],
+)
+def test_web_pages_and_other_names_are_refused(api: Api, headers: dict[str, str]) -> None:
+    token = {"Authorization": f"Bearer {api.tokens.admin}"}
+    for path in ("/api/status", "/api/hello?nonce=0123456789abcdef", "/api/openapi.json", "/nothing"):
+        assert api.admin.get(path, headers=token | headers).status_code == 403
+    port = (api.endpoints.admin or "").rpartition(":")[2]
+    assert api.admin.get("/api/status", headers=token | {"Host": f"localhost:{port}"}).status_code == 200
+
+
+def test_no_input_makes_the_engine_fail(api: Api) -> None:
+    json_type = {"Content-Type": "application/json"}
+    for method, path, body, headers in [
+        ("POST", "sync", b"{", json_type),
+        ("POST", "sync", b"\xff\xfe", json_type),
+        ("POST", "sync", b"[]", json_type),
+        ("POST", "sync", b'{"item_id": "x", "all": true}', json_type),
+        ("POST", "sync", b'{"item_id": "not-a-uuid"}', json_type),
+        ("POST", "sync", b"", json_type),
+        ("POST", "sync", b"{}", {"Content-Type": "text/plain"}),
+        ("POST", "bills", b'{"name": "a\\u0000b", "cadence": "monthly", "anchor_date": "2026-01-01"}', json_type),
+        ("POST", "bills", b'{"name": "a", "cadence": "often", "anchor_date": "2026-01-01"}', json_type),
+        ("POST", "bills", b'{"name": "a", "cadence": "monthly", "anchor_date": "soon"}', json_type),
+        ("POST", "matches", b'{"bill_id": "x", "transaction_id": "t", "period": "2026-99-99"}', json_type),
+        ("PATCH", "queues/transactions", b'{"concurrency": 0}', json_type),
+        ("PATCH", "queues/transactions", b'{"concurrency": 99999999999999999999}', json_type),
+        ("POST", "schedule/x/trigger", b'{"trigger": {"cron": "* * *"}}', json_type),
+        ("POST", "schedule/x/trigger", b'{"trigger": {"cron": "a b c d e", "zone": "../../etc/passwd"}}', json_type),
+        ("POST", "engine/pause", b'{"minutes": -1}', json_type),
+    ]:
+        headers_ = {**headers, "Authorization": f"Bearer {api.tokens.admin}"}
+        answer = api.admin.request(method, f"/api/{path}", content=body, headers=headers_)
+        assert 400 <= answer.status_code < 500, (method, path, body, answer.status_code, answer.text)
+    for path in [
+        "jobs?state=nonsense", "jobs?limit=0", "jobs?limit=x", "jobs?after=rubbish", "jobs?state=failed&after=failed|x",
+        "jobs?queue=none", "jobs?other=1", "jobs/%00", "jobs/" + "x" * 500, "items?after=zz", "items?q=%00", "items/x",
+        "items?state=none", "bills?after=x", "bills/review?after=%ff", "notices?after=-1", "notices?after=" + "9" * 40,
+        "chart?span=1y", "nothing", "bills/" + ID, "items/link/none", "items/link/" + ID,
+    ]:  # fmt: skip
+        answer = api.call("GET", path)
+        assert 400 <= answer.status_code < 500, (path, answer.status_code, answer.text)
+    assert api.call("DELETE", "status").status_code == 405
+    assert api.call("POST", "sync", content=b"x" * 70_000, headers=json_type).status_code == 413
 
 
 def test_health_and_metrics(api: Api) -> None:
     answer = api.health.get("/health")
     assert answer.status_code == 503
-    assert answer.json()["state"] == "dead"
-    assert {"name": "database", "ok": True, "sentence": ""} in answer.json()["checks"]
+    found = msgspec.json.decode(answer.content, type=types.Health)
+    assert found.state == "dead"
+    assert {check.name: check.ok for check in found.checks} == {
+        "queue": True, "transactions": False, "webhooks": False, "notifications": False, "database": True,
+    }  # fmt: skip
     text = api.health.get("/metrics").text
     assert 'syncdesk_up{service="queue"} 1.0' in text
+    assert 'syncdesk_up{service="database"} 1.0' in text
     assert 'syncdesk_queue_jobs{queue="transactions",state="waiting"} 0.0' in text
-    json.dumps(text)
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(StartError, match=f"The public listener cannot use 127.0.0.1:{port}: another program"):
+            bind("public", "127.0.0.1", port)
