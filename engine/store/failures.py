@@ -15,7 +15,11 @@ _PASSING_CLASSES = ("08", "53", "57P")
 _PASSING = frozenset({"40001", "40P01", "55P03", "57014", "25006"})
 #: A function or a table of ours is not there. PGRST202 is PostgREST's word for it.
 _MISSING = frozenset({"42883", "42P01", "3F000", "PGRST202"})
-_REFUSED_KEY = frozenset({"28000", "28P01", "42501", "PGRST301", "PGRST302", "PGRST303"})
+_CHECK_KEY = "The database refuses Syncdesk's user or key; check DATABASE_URL or SUPABASE_SERVICE_ROLE_KEY."
+_SENTENCES = {
+    **dict.fromkeys(("28000", "28P01", "42501", "PGRST301", "PGRST302", "PGRST303"), _CHECK_KEY),
+    "3D000": "There is no such database; check DATABASE_URL.",
+}
 TIMED_OUT = "57014"
 
 
@@ -41,16 +45,11 @@ def from_sqlstate(
         return StoreUnavailable(f"The database took too long over {name}.", function=name, sqlstate=sqlstate)
     if sqlstate in _PASSING or sqlstate.startswith(_PASSING_CLASSES):
         return unavailable(name, sqlstate)
-    if sqlstate in _REFUSED_KEY:
-        return StoreRefused(
-            "The database refuses Syncdesk's user or key; check DATABASE_URL or SUPABASE_SERVICE_ROLE_KEY.",
-            function=name,
-            sqlstate=sqlstate,
-        )
     facts = {"sqlstate": sqlstate, "constraint": constraint, "table": table, "column": column}
     known = {key: value for key, value in facts.items() if value}
     words = ", ".join(f"{key} {value}" for key, value in known.items()) or "no reason given"
-    return StoreRefused(f"The database refused {name} ({words}).", function=name, **known)
+    sentence = _SENTENCES.get(sqlstate, f"The database refused {name} ({words}).")
+    return StoreRefused(sentence, function=name, **known)
 
 
 def unavailable(name: str, sqlstate: str | None = None) -> StoreUnavailable:

@@ -19,7 +19,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg_pool import ConnectionPool
+
+from engine.store.pool import Pool
 
 PREFIX = "/rest/v1/rpc/"
 ROW_LIMIT = 1000
@@ -67,9 +68,7 @@ class RpcServer:
 
     def __init__(self, database_url: str, key: str, port: int = 0) -> None:
         self.key = key
-        self._pool = ConnectionPool(
-            database_url, min_size=0, max_size=20, open=True, kwargs={"prepare_threshold": None}, name="rpc"
-        )
+        self._pool = Pool(lambda: psycopg.connect(database_url, prepare_threshold=None), 20, wait_s=30)
         self._listener = psycopg.connect(database_url, autocommit=True)
         self._listener.execute("listen pgrst")
         self._lock = threading.Lock()
@@ -115,6 +114,7 @@ class RpcServer:
 
     def _find(self, name: str, keys: set[str]) -> Function:
         with self._lock:
+            self._listener.execute("select 1")  # brings what was notified before this request
             if any(note.payload == "reload schema" for note in self._listener.notifies(timeout=0)):
                 self._load()
             for function in self._functions:
