@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from engine.matching.assign import assign
 from engine.matching.cleanup import Reason, no_payments
+from engine.matching.parts import find as find_parts
 from engine.matching.periods import WIDEST_DAYS
 from engine.matching.rules import Judgement, Model, Pair, judge, pairs
 from engine.matching.types import Held, Key, MatchInputs, Payment
@@ -29,6 +30,7 @@ class Choice(NamedTuple):
     bill_id: str
     key: Key
     pair: Pair
+    parts: int = 1  # how many payments make up the period
 
 
 class Board:
@@ -46,6 +48,7 @@ class Board:
         self.held = inputs.matches
         self.taken: set[Key] = set()
         self.paid: set[Node] = set()
+        self.begun: dict[Node, Decimal] = {}  # what the person decided of periods that are paid in part
         self.rejected: set[tuple[str, Key]] = set()
         self._decide(set(gone))
         self._by_amount = sorted(self.rows.values(), key=lambda row: (row.amount, row.date, row.key))
@@ -68,9 +71,22 @@ class Board:
             elif held.state in ("confirmed", "assigned") or held.bill_id not in self.models:
                 if key not in gone:
                     self.taken |= {held.key, key}
-                    self.paid.add((held.bill_id, held.period))
+                    self._note_paid(held, key)
             elif self.is_closed(held.period) and key in self.rows and key not in self.out:
                 self.taken.add(key)
+
+    def _note_paid(self, held: Held, key: Key) -> None:
+        """A period is paid by what the person decided, unless that is only a part of the bill."""
+        node, row, model = (held.bill_id, held.period), self.rows.get(key), self.models.get(held.bill_id)
+        amount = model.bill.amount if model is not None else None
+        if node in self.paid:
+            return
+        if row is not None and model is not None and amount is not None and float(row.amount) < model.low:
+            self.begun[node] = self.begun.get(node, Decimal(0)) + row.amount
+            if self.begun[node] < amount:
+                return
+        self.begun.pop(node, None)
+        self.paid.add(node)
 
     def is_closed(self, period: date) -> bool:
         """Periods too near the window's start are left as they are: their payments may lie before it."""
@@ -147,19 +163,48 @@ class Board:
         return reached_keys, reached_nodes
 
     def solve(self, keys: Collection[Key], nodes: Collection[Node]) -> list[Choice]:
-        """The best placing inside one component."""
-        columns = sorted(keys, key=lambda key: (self.rows[key].date, key))
-        rows = sorted(nodes)
+        """The best placing inside one component: parts that add up first, then the assignment of the rest."""
+        parts = self._parts(keys, nodes)
+        placed, filled = {choice.key for choice in parts}, {(choice.bill_id, choice.pair.period) for choice in parts}
+        columns = sorted((key for key in keys if key not in placed), key=lambda key: (self.rows[key].date, key))
+        rows = sorted(node for node in nodes if node not in filled and node not in self.begun)
         place = {node: index for index, node in enumerate(rows)}
         found: dict[tuple[int, int], Pair] = {}
         for column, key in enumerate(columns):
             for bill_id in self.models:
                 for pair in self.edges(bill_id, self.rows[key]):
-                    found[place[bill_id, pair.period], column] = pair
+                    if pair.grade != "none" and (bill_id, pair.period) in place:
+                        found[place[bill_id, pair.period], column] = pair
         # Of equal rivals the earlier payment stands: a hair's weight, far below any real difference.
         scores = {spot: pair.score - spot[1] * 1e-7 for spot, pair in found.items()}
-        chosen = assign(rows, columns, scores)
-        return [Choice(rows[row][0], columns[column], found[row, column]) for row, column in sorted(chosen.items())]
+        chosen = sorted(assign(rows, columns, scores).items())
+        return parts + [Choice(rows[row][0], columns[column], found[row, column]) for row, column in chosen]
+
+    def _parts(self, keys: Collection[Key], nodes: Collection[Node]) -> list[Choice]:
+        offered: defaultdict[Node, list[tuple[Pair, Key]]] = defaultdict(list)
+        whole: set[Node] = set()
+        for key in keys:
+            for bill_id in self.models:
+                for index, pair in enumerate(self.edges(bill_id, self.rows[key])):
+                    node = (bill_id, pair.period)
+                    if pair.part:
+                        offered[node].append((pair, key))
+                    elif pair.grade == "auto" and index == 0:
+                        whole.add(node)  # a payment of the whole amount is at hand, and nearest to this period
+        found: list[Choice] = []
+        placed: set[Key] = set()
+        for node in sorted(offered.keys() & set(nodes)):
+            amount = self.models[node[0]].bill.amount
+            if amount is None or node in whole:
+                continue
+            open_ = {key: pair for pair, key in offered[node] if key not in placed}
+            rest = amount - self.begun.get(node, Decimal(0))
+            group = find_parts(rest, node in self.begun, [(pair.late, self.rows[key]) for key, pair in open_.items()])
+            for row in group:
+                placed.add(row.key)
+                pair = open_[row.key]._replace(grade="auto", score=3.5)
+                found.append(Choice(node[0], row.key, pair, len(group) + (node in self.begun)))
+        return found
 
     def stored(self) -> list[Held]:
         """The matcher's own stored matches of bills that still stand."""

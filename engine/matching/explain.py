@@ -25,8 +25,15 @@ def day(when: date) -> str:
     return f"{when.day} {when:%B %Y}"
 
 
-def evidence(model: Model, payment: Payment, verdict: Judgement | None, period: date | None) -> list[Evidence]:
-    """Each rule with whether it holds, in words; ``period`` None: no due date is near the payment."""
+def evidence(
+    model: Model, payment: Payment, verdict: Judgement | None, period: date | None, *, parts: int = 1
+) -> list[Evidence]:
+    """Each rule with whether it holds, in words.
+
+    Args:
+        period: the due date it is weighed for; None: none is near the payment.
+        parts: how many payments make up the period; more than one: this is a part of it.
+    """
     bill = model.bill
     if payment.currency is not None and payment.currency != bill.currency:
         return [
@@ -34,7 +41,7 @@ def evidence(model: Model, payment: Payment, verdict: Judgement | None, period: 
             _when(bill, payment, period),
         ]
     found = [
-        _amount(model, payment),
+        _amount(model, payment, parts),
         _name(bill, payment, verdict),
         _category(model, payment, verdict),
         _when(bill, payment, period),
@@ -47,9 +54,12 @@ def evidence(model: Model, payment: Payment, verdict: Judgement | None, period: 
     return found
 
 
-def _amount(model: Model, payment: Payment) -> Evidence:
+def _amount(model: Model, payment: Payment, parts: int) -> Evidence:
     bill = model.bill
     paid = money(payment.amount, bill.currency)
+    if parts > 1 and bill.amount is not None:
+        whole = money(bill.amount, bill.currency)
+        return Evidence("amount", True, f"{paid} is one of {parts} payments that add up to {whole}.", 0.44)
     value = float(payment.amount)
     inside = bool(model.high) and model.low <= value <= model.high
     if bill.amount is None and not model.high:

@@ -109,7 +109,7 @@ def _planned(board: Board, choice: Choice, chosen: dict[Key, Choice]) -> Planned
         period=choice.pair.period,
         state="auto" if choice.pair.grade == "auto" else "suggested",
         score=round(min(1.0, choice.pair.score / 4.5 if choice.pair.grade == "auto" else choice.pair.score), 4),
-        evidence=explain.evidence(model, row, verdict, choice.pair.period),
+        evidence=explain.evidence(model, row, verdict, choice.pair.period, parts=choice.parts),
         others=_others(board, choice, chosen),
     )
 

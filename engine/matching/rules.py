@@ -20,6 +20,7 @@ Grade = Literal["auto", "suggested", "none"]
 NAME_FITS = 0.75
 _CENT = 0.005
 _SETTLES_DAYS = 4
+_LEAST_PART = 0.1
 
 
 class Judgement(NamedTuple):
@@ -35,12 +36,17 @@ class Judgement(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A payment that may pay a bill's period; ``late`` is days after the expected day."""
+    """A payment that may pay a bill's period; ``late`` is days after the expected day.
+
+    ``part``: too little for the bill but by its name, so it may be one of several payments for
+    the period; with grade ``none`` it is nothing by itself.
+    """
 
     period: date
     late: int
     grade: Grade
     score: float
+    part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class Model:
             least = float(bill.amount_min) if bill.amount_min is not None else 0.0
             most = float(bill.amount_max) if bill.amount_max is not None else max(high, least * 4)
             low, high = min(low or least, least * 0.95), max(high, most * 1.05)
-        reach = (low * 0.5, high * 2.0) if high else (0.0, float("inf"))
+        reach = (low * _LEAST_PART, high * 2.0) if high else (0.0, float("inf"))
         category = bill.category or categories.told_by_name(bill.name)
         return cls(bill, (bill.name, *bill.aliases), low, high, amount, category, reach)
 
@@ -126,22 +132,26 @@ def pairs(model: Model, payment: Payment, verdict: Judgement) -> list[Pair]:
         late = min(days, days - max(0, min(_SETTLES_DAYS, ahead)), key=abs)
         distance = abs(late) / (after if late > 0 else before)
         grade = _grade(verdict, distance)
-        if grade != "none":
-            found.append(Pair(period, late, grade, _score(verdict, distance, grade)))
+        part = verdict.name >= NAME_FITS and verdict.off is not None and float(payment.amount) < model.low
+        if grade != "none" or part:
+            found.append(Pair(period, late, grade, _score(verdict, distance, grade), part))
     return found
 
 
 def _grade(verdict: Judgement, distance: float) -> Grade:
     """Two of the three rules, the day in the period's window; weaker pairs are only proposed."""
     amount, named = verdict.amount > 0, verdict.name >= NAME_FITS
-    near_amount = verdict.off is not None and abs(verdict.off) <= 0.5
+    known = verdict.off is not None
+    not_too_little = amount or not known or (verdict.off or 0.0) >= -0.5
     if (
         (amount and named)
-        or (named and verdict.category > 0 and near_amount and distance <= 0.5)
+        or (named and verdict.category > 0 and known and abs(verdict.off or 0.0) <= 0.5 and distance <= 0.5)
         or (amount and verdict.category == 1.0 and not verdict.transfer and distance <= 0.35)
     ):
         return "auto"
-    if ((named or (amount and verdict.category > 0)) and distance <= 0.5) or (verdict.exact and distance <= 0.2):
+    if (not_too_little and (named or (amount and verdict.category > 0)) and distance <= 0.5) or (
+        verdict.exact and distance <= 0.2
+    ):
         return "suggested"
     return "none"
 

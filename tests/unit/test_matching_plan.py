@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 from itertools import permutations
@@ -83,6 +82,8 @@ SHOPS = (
     ("Apple", "2.99"),
     ("Apple", "3.05"),
     ("Piano", "35"),
+    ("Piano", "20"),
+    ("Piano", "15"),
     ("Con Edison", "90"),
     ("Con Edison", "150"),
     ("Grocer", "15.49"),
@@ -155,10 +156,14 @@ def test_a_window_leaves_nothing_to_do_for_a_full_plan(steps: list[tuple[list[Pa
 
 @settings(max_examples=100, deadline=None)
 @given(histories())
-def test_one_payment_for_one_period(steps: list[tuple[list[Payment], set[Key]]]) -> None:
+def test_one_payment_for_one_period_or_parts_that_add_up(steps: list[tuple[list[Payment], set[Key]]]) -> None:
     rows, matches = replay(steps, None)
-    periods = Counter((match.bill_id, match.period) for match in matches.values())
-    assert all(count == 1 for count in periods.values())
+    paid_by: dict[tuple[str, dt.date], list[Key]] = {}
+    for key, match in matches.items():
+        paid_by.setdefault((match.bill_id, match.period), []).append(key)
+    amounts = {one.id: one.amount for one in BILLS}
+    for (bill_id, _), keys in paid_by.items():
+        assert len(keys) == 1 or sum(rows[key].amount for key in keys) == amounts[bill_id]
     assert all(rows[key].amount > 0 for key in matches)
 
 
@@ -299,6 +304,34 @@ def test_two_subscriptions_at_one_merchant_are_told_apart() -> None:
         ("a", "music", dt.date(2026, 6, 8), "auto"),
         ("b", "apple", dt.date(2026, 6, 4), "auto"),
     ]
+
+
+RENT = Bill(id="rent", name="Rent", amount=Decimal("1640"), anchor_date=dt.date(2026, 1, 1), aliases=("E Morin",))
+
+
+def test_parts_that_add_up_are_tagged_together_once_the_last_one_is_there() -> None:
+    first = paid("p1", "E Morin", "1000", dt.date(2026, 6, 1))
+    second = paid("p2", "E Morin", "640", dt.date(2026, 6, 15))
+    matches: dict[Key, PlannedMatch] = {}
+    apply(matches, plan(inputs([RENT]), [first], (), TODAY))
+    assert "auto" not in {match.state for match in matches.values()}
+    apply(matches, plan(inputs([RENT], [first], matches.values()), [second], (), TODAY))
+    due = dt.date(2026, 6, 1)
+    assert facts(matches.values()) == [("p1", "rent", due, "auto"), ("p2", "rent", due, "auto")]
+    assert matches["i", "p2"].evidence[0].text == "640.00 USD is one of 2 payments that add up to 1640.00 USD."
+    changes = plan(inputs([RENT], [first, second], matches.values()), (), {("i", "p1")}, TODAY)
+    assert {(change.transaction_id, change.state) for change in changes} >= {("p1", "none")}
+    assert "auto" not in {change.state for change in changes}
+
+
+def test_a_part_that_the_person_confirmed_leaves_the_period_open_for_the_rest() -> None:
+    first = paid("p1", "E Morin", "1000", dt.date(2026, 6, 1))
+    second = paid("p2", "E Morin", "640", dt.date(2026, 6, 15))
+    due = dt.date(2026, 6, 1)
+    held = Held(bill_id="rent", item_id="i", transaction_id="p1", period=due, state="confirmed")
+    assert facts(plan(inputs([RENT], [first], [held]), [second], (), TODAY)) == [("p2", "rent", due, "auto")]
+    short = paid("p2", "E Morin", "639", dt.date(2026, 6, 15))
+    assert ("p2", "rent", due, "auto") not in facts(plan(inputs([RENT], [first], [held]), [short], (), TODAY))
 
 
 def test_without_bills_or_news_there_is_no_work() -> None:
