@@ -99,7 +99,7 @@ class Settings:
     keep_failed: int = _setting(50, "SYNCDESK_KEEP_FAILED", "Failed jobs kept a queue", low=1, high=1_000_000)
     keep_done: int = _setting(10, "SYNCDESK_KEEP_DONE", "Completed jobs kept a queue", low=0, high=100_000)
     lease_s: float = _setting(8.0, "SYNCDESK_LEASE_S", "A job's lease, renewed every quarter of it", low=1, high=300)
-    backup_every_s: int = _setting(900, "SYNCDESK_BACKUP_EVERY_S", "Backup sync interval", low=10, high=86400)
+    backup_every_s: int = _setting(900, "SYNCDESK_BACKUP_EVERY_S", "Backup sync interval", low=2, high=86400)
     matching: Literal["rules", "simple"] = _setting(
         "rules", "SYNCDESK_MATCHING", "How payments are matched to bills; simple: amount, and name or category"
     )
