@@ -168,7 +168,7 @@ def assign(call: Call) -> types.Done:
 def rematch(context: Context, user_id: str, correlation_id: str) -> None:
     """Weigh a user's payments anew after their word. What does not come to rest is left to the next sync."""
     try:
-        matching.rematch(context.store, user_id, correlation=correlation_id)
+        matching.rematch(context.store, user_id, correlation=correlation_id, mode=context.settings.matching)
     except Conflict as error:
         logger("api").warning("Matching was left to the next sync", user=user_id, code=error.code)
 
