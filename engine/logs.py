@@ -95,11 +95,17 @@ def also(name: str, profile: Profile, file: str) -> None:
     Raises:
         ProfileError: the file cannot be written.
     """
+    release(name)
+    target = logging.getLogger(f"{_ROOT}.{name}")
+    _add(target, _file(profile.logs / f"{file}.log"), _Lines(name))
+
+
+def release(name: str) -> None:
+    """Undo `also`."""
     target = logging.getLogger(f"{_ROOT}.{name}")
     for handler in list(target.handlers):
         target.removeHandler(handler)
         handler.close()
-    _add(target, _file(profile.logs / f"{file}.log"), _Lines(name))
 
 
 def _add(target: logging.Logger, handler: logging.Handler, form: logging.Formatter) -> None:

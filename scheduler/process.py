@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -160,8 +160,6 @@ class Scheduler:
 
     def _follow_jump(self, seconds: float) -> None:
         log.warning("The clock jumped; the schedule is computed anew", seconds=round(seconds, 1))
-        from datetime import timedelta
-
         now = clock.now()
         for job in self._planner.get_jobs():
             state = self._followed.get(job.id)
@@ -172,7 +170,7 @@ class Scheduler:
 
     def _tell_times(self) -> None:
         told: dict[str, Any] = {}
-        for job_id, (trigger, _paused) in self._followed.items():
+        for job_id, (trigger, _paused) in list(self._followed.items()):
             planned = self._planner.get_job(job_id)
             times = triggers.next_times(planned.trigger, planned.next_run_time) if planned is not None else []
             stamps = [clock.iso(moment) for moment in times]

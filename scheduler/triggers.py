@@ -104,7 +104,10 @@ def words(trigger: Mapping[str, Any]) -> str:
     minute, hour, day, month, weekday = [*cron.split(), *"*****"][:5]
     if minute.isdecimal() and hour.isdecimal() and (day, month) == ("*", "*"):
         at = f"at {int(hour):02}:{int(minute):02} {zone}"
-        days = weekdays(weekday)
+        try:
+            days = weekdays(weekday)
+        except UsageError:
+            return f"cron {cron} {zone}"
         return (
             f"every day {at}" if days == "*" else ", ".join(f"{_NAMES[found]}s" for found in days.split(",")) + f" {at}"
         )

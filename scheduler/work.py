@@ -120,7 +120,7 @@ def retention(tools: Tools, correlation: str) -> str:
         done = tools.store.call("retention")
         total += sum(done["deleted"].values())
         if not done["more"]:
-            return f"{total:,} old rows removed." if total else "Nothing was old enough."
+            return f"{total:,} old {'row' if total == 1 else 'rows'} removed." if total else "Nothing was old enough."
 
 
 def stage_sweep(tools: Tools, correlation: str) -> str:

@@ -17,7 +17,7 @@ from engine.errors import ProfileError, StartError, SyncdeskError
 from engine.host import discovery, keeper
 from engine.host.parts import Part, memory_mb
 from engine.host.supervisor import Supervisor
-from engine.logs import configure, logger
+from engine.logs import also, configure, logger
 from engine.profile import Profile, prepare
 from engine.settings import Settings
 
@@ -36,6 +36,7 @@ def run(profile: Profile, settings: Settings, announce: Announce) -> int:
     """
     prepare(profile)
     configure("host", profile, terminal=False)
+    also("webhook", profile, "webhook")
     lock = filelock.FileLock(profile.lock_file)
     try:
         lock.acquire(timeout=0)

@@ -1,0 +1,132 @@
+"""Log lines: fixed words, no secrets, no row values, one private rotating file a part."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import logs
+from engine.errors import ProfileError, StoreUnavailable
+from engine.profile import Profile
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Iterator[Profile]:
+    yield Profile("test", tmp_path / "profile")
+    logs.configure("test", None, terminal=False)  # closes the files
+
+
+def lines(profile: Profile, part: str = "host") -> list[dict[str, object]]:
+    return [json.loads(line) for line in (profile.logs / f"{part}.log").read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_words_and_facts_of_a_line(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    logs.logger("engine.jobs").info(logs.COMPLETED, item="i-1", trigger="webhook", added=3)
+    (line,) = lines(profile)
+    assert line["event"] == "✅ Transaction sync job completed"
+    assert line["item"] == "i-1"
+    assert line["part"] == "host"
+    assert line["level"] == "info"
+    assert "✅" in (profile.logs / "host.log").read_text(encoding="utf-8")
+    assert (profile.logs / "host.log").stat().st_mode & 0o077 == 0
+
+
+def test_every_line_of_the_contract() -> None:
+    assert [logs.QUEUED, logs.PROCESSING, logs.COMPLETED, logs.FAILED, logs.HIGH_FAILURE_RATE] == [
+        "📋 Queued transaction sync job",
+        "🔄 Processing transaction sync job",
+        "✅ Transaction sync job completed",
+        "❌ Transaction sync job failed",
+        "⚠️ High failure rate in queue",
+    ]
+
+
+@pytest.mark.parametrize("name", ["access_token", "PLAID_SECRET", "password", "amount", "merchant_name", "balance"])
+def test_facts_that_no_log_may_hold_are_hidden(profile: Profile, name: str) -> None:
+    logs.configure("host", profile, terminal=False)
+    logs.logger("x").warning("words", **{name: "canary"})
+    assert "canary" not in (profile.logs / "host.log").read_text()
+
+
+def test_the_user_part_of_a_url_is_left_out(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    logs.logger("x").warning("words", at="redis://:canary@localhost:1/0")
+    assert lines(profile)[0]["at"] == "redis://localhost:1/0"
+
+
+def test_an_exception_is_its_frames_without_its_message(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    try:
+        try:
+            raise ValueError("canary 12.50 EUR")
+        except ValueError as cause:
+            raise StoreUnavailable("The database does not answer.") from cause
+    except StoreUnavailable:
+        logs.logger("x").exception("It broke")
+    text = (profile.logs / "host.log").read_text()
+    assert "canary" not in text
+    assert "The database does not answer." in text
+    assert "ValueError" in text
+    assert "test_logs.py" in text
+
+
+def test_a_librarys_record_keeps_its_template_only(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    library = logging.getLogger("somelibrary")
+    library.warning("failed for %s", "canary")
+    library.info("not worth a line")
+    try:
+        raise ValueError("canary")
+    except ValueError:
+        library.exception("it %s", "canary")
+    text = (profile.logs / "host.log").read_text()
+    assert "canary" not in text
+    assert [line["event"] for line in lines(profile)] == ["failed for %s", "it %s"]
+
+
+def test_text_on_the_terminal(profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("host", profile, terminal=True)
+    logs.logger("x").info(logs.QUEUED, item="i-1")
+    assert "INFO 📋 Queued transaction sync job  item=i-1" in capsys.readouterr().err
+
+
+def test_a_supervised_part_keeps_its_terminal_free(
+    profile: Profile, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(logs.SUPERVISED, "1")
+    logs.configure("worker-sync", profile)
+    logs.logger("x").info("words")
+    assert capsys.readouterr().err == ""
+    assert lines(profile, "worker-sync")[0]["event"] == "words"
+
+
+def test_a_logger_with_a_file_of_its_own(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    logs.also("webhook", profile, "webhook")
+    logs.logger("engine.webhook").info("A webhook")
+    logs.logger("engine.other").info("Something else")
+    assert [line["event"] for line in lines(profile, "webhook")] == ["A webhook"]
+    assert len(lines(profile)) == 2
+    logs.release("webhook")
+
+
+def test_it_rotates_and_stays_private(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_FILE_BYTES", 2000)
+    logs.configure("host", profile, terminal=False)
+    for number in range(60):
+        logs.logger("x").warning("words", number=number, fill="x" * 50)
+    names = sorted(path.name for path in profile.logs.iterdir())
+    assert names == ["host.log", "host.log.1", "host.log.2", "host.log.3", "host.log.4"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in profile.logs.iterdir())
+    assert lines(profile)[-1]["number"] == 59
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    with pytest.raises(ProfileError, match="cannot be written"):
+        logs.configure("host", Profile("x", tmp_path), terminal=False)
