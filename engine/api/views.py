@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from typing import Any
 
@@ -83,7 +84,7 @@ def jobs(
     if state is not None and state not in {*EVERY, "discarded"}:
         raise UsageError(f"There is no state {state!r} of a job.")
     sections = (state,) if state else (EVERY if group is None else ("failed",))
-    at, _, inner = (after or "").partition("|")
+    at, inner = _cursor(after) if after else ("", "")
     if after and at not in sections:
         raise UsageError("The cursor belongs to another list.")
     start = sections.index(at) if at else 0
@@ -94,14 +95,27 @@ def jobs(
         page, more = _section(context, sections[place], queue, q, group, cursor, limit - len(found))
         found += page
         if more is not None:
-            following = f"{sections[place]}|{more}"
+            following = _token(sections[place], more)
         elif place + 1 < len(sections):
-            following = f"{sections[place + 1]}|"
+            following = _token(sections[place + 1], "")
         else:
             following = None
         if len(found) >= limit or more is not None:
             break
     return types.JobPage(jobs=found, counts=job_counts(context, queue), next=following)
+
+
+def _token(section: str, inner: str) -> str:
+    """A cursor that needs no escaping in a URL."""
+    return base64.urlsafe_b64encode(f"{section}|{inner}".encode()).decode().rstrip("=")
+
+
+def _cursor(text: str) -> tuple[str, str]:
+    try:
+        section, _, inner = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition("|")
+    except ValueError as error:
+        raise UsageError("The cursor belongs to another list.") from error
+    return section, inner
 
 
 def _section(
