@@ -146,7 +146,8 @@ local function start(queue, id, worker, lease)
     redis.call('HSET', key, 'state', 'running', 'worker', worker)
   else -- a final one is only handed out to be recorded: no start of its own
     n = int(tonumber(n) + 1)
-    redis.call('HSET', key, 'state', 'running', 'worker', worker, 'starts', n, 'started', int(now), 's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
+    redis.call('HSET', key, 'state', 'running', 'worker', worker, 'starts', n, 'started', int(now),
+      's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
   end
   event(id)
   -- One string: sixteen would cost the client more to read than all of this costs here.
@@ -175,8 +176,8 @@ local function allowed(queue, f, room)
   return room, wait
 end
 
--- Up to room jobs for this worker. Says in idle:<queue> when it could have taken more. What time brings (leases that ran
--- out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
+-- Up to room jobs for this worker. Says in idle:<queue> when it could have taken more. What time brings (leases
+-- that ran out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
 local function take(queue, worker, lease, room, look)
   local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
     queue .. ':clock', 'weighted')

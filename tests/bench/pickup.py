@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ NO_OPS = 4000
 ROUNDS = 3
 BACKLOG = 10_000
 OVERTAKING = 100
+OVERTAKING_APART_S = 0.008  # the backlog must last longer than all of them
 STAMPS = "bench:stamps"
 COUNT = "bench:count"
 
@@ -120,16 +122,20 @@ def _overtake(url: str, client: redis.Redis) -> list[float]:
     actors = _actors(broker)
     for _ in range(BACKLOG):
         actors["noop"].send_with_options(lane="medium", user="big")
+    left: list[int] = []
     with _worker(url, "ours"):
         deadline = time.monotonic() + 30
         while not int(client.get(COUNT) or 0) and time.monotonic() < deadline:
             time.sleep(0.01)
         hook = actors["stamp"]
         found = _stamped(
-            client, lambda: hook.send_with_options(args=(time.time(),), lane="high", user="small"), OVERTAKING
+            client,
+            lambda: hook.send_with_options(args=(time.time(),), lane="high", user="small"),
+            OVERTAKING,
+            OVERTAKING_APART_S,
+            lambda: left.append(_waiting(client)),
         )
-        left = client.hget(Keys("bench").limits, "unused"), _waiting(client)
-    if left[1] == 0:
+    if not left[0]:
         raise RuntimeError("the backlog ran out before the webhooks were sent; raise BACKLOG")
     broker.close()
     return found
@@ -139,11 +145,14 @@ def _waiting(client: redis.Redis) -> int:
     return int(client.llen(Keys("bench").lane("bench", "medium", "big")))
 
 
-def _stamped(client: redis.Redis, send: Any, count: int) -> list[float]:
+def _stamped(
+    client: redis.Redis, send: Any, count: int, apart_s: float = APART_S, sent: Callable[[], None] = lambda: None
+) -> list[float]:
     client.delete(STAMPS)
     for _ in range(count):
         send()
-        time.sleep(APART_S)
+        time.sleep(apart_s)
+    sent()
     deadline = time.monotonic() + 30
     while client.llen(STAMPS) < count:
         if time.monotonic() > deadline:
