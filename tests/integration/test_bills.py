@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from engine.api import types
+from engine.cli.main import build_parser, run
 from engine.errors import Conflict, NotFound, UsageError
 from engine.matching import periods
 from engine.matching.types import Bill, MatchInputs
@@ -341,3 +343,29 @@ def test_the_window_of_a_sync_is_bounded_and_whole_while_history_arrives(store: 
     assert len(window().payments) == 2
     assert window().since is None
     bank.connection.close()
+
+
+def test_the_command_imports_and_matches(
+    store: Transport,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bank = Bank(database_url)
+    bank.pay("Netflix", "15.49", 3)
+    bank.connection.close()
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("SYNCDESK_PROFILE", str(tmp_path / "profile"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    file = tmp_path / "bills.csv"
+    due = (TODAY - dt.timedelta(days=4)).isoformat()
+    file.write_text(f"name,amount,cadence,anchor_date\nNetflix,15.49,monthly,{due}\n", encoding="utf-8")
+    parser, _ = build_parser()
+    assert run(parser, ["bills", "import", str(file), "--user", "ana", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["created"], answer["updated"], answer["tagged"]) == (1, 0, 1)
+    assert len(answer["ids"]) == 1
+    file.write_text("name,amount,cadence,anchor_date\nNetflix,-1,monthly,2026-01-01\n", encoding="utf-8")
+    assert run(parser, ["bills", "import", str(file), "--user", "ana"]) == 2
+    assert "greater than zero" in capsys.readouterr().err
