@@ -53,9 +53,10 @@ class Server:
 
     def ended(self) -> int | None:
         """The exit code once it has ended (-1 where nobody can know it), None while it runs."""
-        if self.child is not None:
-            return self.child.poll()
-        return None if alive(self.process) else -1
+        code = self.child.poll() if self.child is not None else None
+        if code is None and not alive(self.process):
+            return -1  # gone, and its code not collected yet
+        return code
 
 
 def alive(process: psutil.Process) -> bool:

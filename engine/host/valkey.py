@@ -18,6 +18,7 @@ from engine import clock
 from engine.errors import StartError
 from engine.host import binaries
 from engine.host import binaries_process as server
+from engine.launch import self_command
 from engine.profile import Profile
 
 _ATTEMPTS = 3
@@ -82,7 +83,13 @@ class Valkey:
         """
         if self._port is None:
             raise StartError("The broker was not started yet.")
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        password = "" if self.light else f":{self._password}@"
+        return f"redis://{password}127.0.0.1:{self._port}/0"
+
+    @property
+    def light(self) -> bool:
+        """Whether it is the light broker, for want of a real server: no password, nothing kept."""
+        return self._program is None and binaries.valkey_server() is None
 
     def alive(self) -> bool:
         """Whether the server runs."""
@@ -124,16 +131,9 @@ class Valkey:
             server.end(orphan, signal.SIGTERM, 3.0)
 
     def _try(self, deadline: float, keep_port: bool) -> bool:
-        program = self._program or binaries.valkey_server()
-        if program is None:
-            raise StartError(
-                f"No broker comes with Syncdesk on this system; set REDIS_URL or {binaries.VALKEY_SERVER}."
-            )
         if self._port is None or not keep_port:
             self._port = server.free_port()
-        config = self.profile.run / "valkey.conf"
-        server.write_private(config, self._config())
-        started = server.launch([str(program), str(config)], self.log, None)
+        started = server.launch(self._command(), self.log, None)
         if self._launched is not None:
             self._launched(started.pid, started.started)
         if not server.wait_until(self._answers, started, deadline - clock.monotonic()):
@@ -143,20 +143,34 @@ class Valkey:
         server.save_record(record_file(self.profile), server.Record(self.url, started.pid, started.started))
         return True
 
+    def _command(self) -> list[str]:
+        program = self._program or binaries.valkey_server()
+        if program is None:
+            return self_command(["light-broker", "--port", str(self._port)])
+        config = self.profile.run / "valkey.conf"
+        server.write_private(config, self._config())
+        return [str(program), str(config)]
+
     def _config(self) -> str:
         lines = _SETTINGS.format(durable="yes" if self._durable else "no")
         return lines + f"port {self._port}\nrequirepass {self._password}\ndir {_quoted(self.profile.broker_data)}\n"
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port or 0), 1.0) as connection:
-            connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
+            ask = (
+                _command_bytes("PING")
+                if self.light
+                else _command_bytes("AUTH", self._password) + _command_bytes("PING")
+            )
+            answer = b"+PONG\r\n" if self.light else b"+OK\r\n+PONG\r\n"  # while it loads its file: -LOADING
+            connection.sendall(ask)
             heard = b""
-            while heard.count(b"\r\n") < 2:
+            while heard.count(b"\r\n") < answer.count(b"\r\n"):
                 part = connection.recv(256)
                 if not part:
                     return False
                 heard += part
-            return heard == b"+OK\r\n+PONG\r\n"  # while it loads its file it answers -LOADING
+            return heard == answer
         return False
 
     def _cure(self, before: int) -> None:
@@ -181,6 +195,12 @@ def running_url(profile: Profile) -> str | None:
     """The URL of the profile's broker if it runs now."""
     record = server.read_record(record_file(profile))
     return record.url if record else None
+
+
+def _command_bytes(*words: str) -> bytes:
+    """A command as clients send it."""
+    parts = "".join(f"${len(word)}\r\n{word}\r\n" for word in words)
+    return f"*{len(words)}\r\n{parts}".encode()
 
 
 def _quoted(path: Path) -> str:

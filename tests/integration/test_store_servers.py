@@ -413,6 +413,31 @@ def test_a_port_taken_at_the_first_start_is_changed(broker: Valkey, monkeypatch:
         assert client.ping()
 
 
+def test_where_no_server_comes_with_us_the_light_broker_serves(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binaries, "valkey_server", lambda: None)
+    light = Valkey(profile)
+    assert light.light
+    light.start()
+    try:
+        with redis.Redis.from_url(light.url) as client:
+            assert client.eval("return redis.call('incr', KEYS[1])", 1, "n") == 1
+            client.lpush("list", "a")
+            assert client.brpop(["list"], timeout=1) == (b"list", b"a")
+            heard = client.pubsub()
+            heard.subscribe("news")
+            heard.get_message(timeout=5)
+            client.publish("news", "x")
+            assert until(lambda: heard.get_message(timeout=1))["data"] == b"x"
+            heard.close()
+        pid = light.pid
+    finally:
+        light.stop()
+    assert pid
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
 # ---------------------------------------------------------------- why they do not start
 
 
