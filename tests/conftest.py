@@ -16,6 +16,7 @@ import pytest
 
 from engine.store import Transport
 from tests.support import servers
+from tests.support.bank import RunningBank, running_bank
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15")
 
@@ -161,3 +162,10 @@ def redis_client(redis_url: str) -> Iterator[object]:
     client = redis.Redis.from_url(redis_url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def bank() -> Iterator[RunningBank]:
+    """A sandbox bank of this test alone, in which nothing happens by itself."""
+    with running_bank() as running:
+        yield running

@@ -22,8 +22,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     parser.add_argument("--profile", metavar="NAME|PATH", help="the install to work on (SYNCDESK_PROFILE)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     from engine.cli import bills, db, engine, items, jobs, light_broker, queue, secrets, sync
+    from engine.sandbox import command as sandbox
 
-    for module in (bills, db, engine, items, jobs, light_broker, queue, secrets, sync):
+    for module in (bills, db, engine, items, jobs, light_broker, queue, sandbox, secrets, sync):
         module.register(commands)
     return parser, commands
 

@@ -168,7 +168,7 @@ class Supervisor:
         return ProcessPart(
             "sandbox",
             "The sandbox bank",
-            ["sandbox", "--port", str(port)],
+            ["sandbox", "--port", str(port), "--state", str(self._profile.root / "bank.jsonl")],
             self._profile.logs,
             self._changed,
             environment=lambda: {},

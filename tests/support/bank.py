@@ -83,7 +83,7 @@ def running_bank(pace: Pace | None = None, **options: Any) -> Iterator[RunningBa
     """A bank that stands still by itself (``living``, ``initial_s`` and others of `Options` may be given)."""
     made = Options(**{"living": False, "initial_s": 0.02, "historical_s": 0.04, **options})
     listening = bind("127.0.0.1", 0)
-    made.hosted_base = "http://127.0.0.1:{}".format(listening.getsockname()[1])
+    made.hosted_base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     running = server(Bank(made), pace)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
