@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import unicodedata
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -188,4 +189,4 @@ def days_from_now(text: str | None) -> int | None:
 
 def tip(text: str) -> str:
     """Text for a tooltip, which Qt would otherwise read as markup where it looks like some."""
-    return Qt.convertFromPlainText(text) if Qt.mightBeRichText(text) else text
+    return f"<p style='white-space:pre-wrap'>{html.escape(text)}</p>" if "<" in text else text

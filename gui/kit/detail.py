@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
@@ -209,38 +209,6 @@ class Code(QLabel):
         paint.rounded(painter, QRectF(self.rect()), self._theme.radius("control"), fill, edge)
         painter.end()
         super().paintEvent(event)
-
-
-class Lines(QWidget):
-    """A short table of compact rows (28): painted by the page that owns it."""
-
-    def __init__(self, draw: Callable[[QPainter, QRectF, object], None], name: str) -> None:
-        super().__init__()
-        self._draw, self._rows = draw, []  # type: ignore[var-annotated]
-        self._theme = themes.current()
-        self.setAccessibleName(name)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-
-    def show_rows(self, rows: Sequence[object]) -> None:
-        """Change the rows."""
-        if list(rows) != self._rows:
-            self._rows = list(rows)
-            self.updateGeometry()
-            self.update()
-
-    def sizeHint(self) -> QSize:
-        return QSize(320, len(self._rows) * self._theme.size("row.compact"))
-
-    def minimumSizeHint(self) -> QSize:
-        return QSize(160, self.sizeHint().height())
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter, high = QPainter(self), self._theme.size("row.compact")
-        for place, item in enumerate(self._rows):
-            self._draw(painter, QRectF(0, place * high, self.width(), high), item)
-            if place + 1 < len(self._rows):
-                y = (place + 1) * high - 1
-                painter.fillRect(0, y, self.width(), 1, self._theme.color("border.subtle"))
 
 
 def clear(layout: QLayout) -> None:

@@ -67,20 +67,23 @@ class Ring(QWidget):
         paint.rounded(painter, QRectF(self.rect()), self._radius + 3, None, themes.current().color("focus"), 2)
 
 
-class KeyFocus(QWidget):
-    """Mixin of widgets that show the ring; put it before the Qt class."""
+class KeyFocus:
+    """Mixin of widgets that show the ring; it stands before the Qt class.
+
+    It must not be a widget itself: one object cannot be two Qt objects.
+    """
 
     ring_radius = 6
 
     def focusInEvent(self, event: QFocusEvent) -> None:
-        super().focusInEvent(event)
-        if event.reason() in REASONS:
+        super().focusInEvent(event)  # type: ignore[misc]
+        if event.reason() in REASONS and isinstance(self, QWidget):
             window = self.window()
             ring = window.findChild(Ring, _NAME) or Ring(window)
             ring.follow(self, self.ring_radius)
 
     def focusOutEvent(self, event: QFocusEvent) -> None:
-        super().focusOutEvent(event)
-        ring = self.window().findChild(Ring, _NAME)
+        super().focusOutEvent(event)  # type: ignore[misc]
+        ring = self.window().findChild(Ring, _NAME) if isinstance(self, QWidget) else None
         if ring is not None:
             ring.leave()

@@ -44,7 +44,8 @@ class Label(QLabel):
         """Change the text, and its colour where given; does nothing where both are the same."""
         if words == self.text() and (color is None or color == self._color):
             return
-        same_size = self._theme.metrics(self._role).horizontalAdvance(words) == self.sizeHint().width()
+        metrics = self._theme.metrics(self._role)
+        same_size = metrics.horizontalAdvance(words) == metrics.horizontalAdvance(self.text())
         self._color = color or self._color
         self.setText(words)
         if self._wrap or not same_size:
@@ -62,7 +63,7 @@ class Label(QLabel):
         if self._wrap:
             width = min(metrics.horizontalAdvance(self.text()), 360)
             return QSize(width, self.heightForWidth(max(width, 1)))
-        return QSize(metrics.horizontalAdvance(self.text()) + 1, line)
+        return QSize(metrics.horizontalAdvance(self.text()) + 2, line)
 
     def minimumSizeHint(self) -> QSize:
         full = self.sizeHint()
@@ -76,7 +77,8 @@ class Label(QLabel):
     def heightForWidth(self, width: int) -> int:
         if not self._wrap:
             return -1
-        return max(1, len(self._lines(width)[1])) * self._theme.line(self._role)
+        shown = min(width, self.maximumWidth())
+        return max(1, len(self._lines(shown - 1)[1])) * self._theme.line(self._role)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         if not self.text():
@@ -88,13 +90,13 @@ class Label(QLabel):
             self._paint_lines(painter)
             return
         metrics: QFontMetrics = self._theme.metrics(self._role)
-        shown = metrics.elidedText(self.text().replace("\n", " "), Qt.TextElideMode.ElideRight, self.width())
+        shown = metrics.elidedText(self.text().replace("\n", " "), Qt.TextElideMode.ElideRight, self.width() - 1)
         cut = shown != self.text()
         if cut != self._cut and not self._tip:
             self._cut = cut
             self.setToolTip(tip(self.text()) if cut else "")
         flags = int(self._align | Qt.AlignmentFlag.AlignVCenter) | int(Qt.TextFlag.TextSingleLine)
-        painter.drawText(self.rect(), flags, shown)
+        painter.drawText(self.rect().adjusted(1, 0, 0, 0), flags, shown)  # some letters reach out to the left
 
     def _lines(self, width: int) -> tuple[QTextLayout, list[float]]:
         layout = QTextLayout(self.text().replace("\n", "\u2028"), self._theme.font(self._role))
@@ -117,4 +119,4 @@ class Label(QLabel):
         return layout, tops
 
     def _paint_lines(self, painter: QPainter) -> None:
-        self._lines(self.width())[0].draw(painter, QPointF(0, 0))
+        self._lines(self.width() - 1)[0].draw(painter, QPointF(1, 0))
