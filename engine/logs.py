@@ -16,16 +16,12 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine import clock
 from engine.errors import ProfileError, SyncdeskError
 from engine.profile import Profile
-
-if TYPE_CHECKING:
-    import structlog
 
 # The lines an operator looks for.
 QUEUED = "📋 Queued transaction sync job"
@@ -46,20 +42,49 @@ _HIDDEN = re.compile(
 )
 _IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 
-Event = MutableMapping[str, Any]
+
+class Logger:
+    """Writes lines of fixed words with facts beside them; ``exc_info`` may be an exception, or True for the one at
+    hand."""
+
+    __slots__ = ("_bound", "_target")
+
+    def __init__(self, target: logging.Logger, bound: dict[str, Any] | None = None) -> None:
+        self._target = target
+        self._bound = bound or {}
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        """Whether a line of this level is written at all, for callers whose facts cost something."""
+        return self._target.isEnabledFor(level)
+
+    def bind(self, **facts: Any) -> Logger:
+        """A logger that adds these facts to each of its lines."""
+        return Logger(self._target, self._bound | facts)
+
+    def debug(self, words: str, **facts: Any) -> None:
+        self._write(logging.DEBUG, words, facts)
+
+    def info(self, words: str, **facts: Any) -> None:
+        self._write(logging.INFO, words, facts)
+
+    def warning(self, words: str, **facts: Any) -> None:
+        self._write(logging.WARNING, words, facts)
+
+    def error(self, words: str, **facts: Any) -> None:
+        self._write(logging.ERROR, words, facts)
+
+    def exception(self, words: str, **facts: Any) -> None:
+        """An error with where the exception at hand was raised."""
+        self._write(logging.ERROR, words, {"exc_info": True, **facts})
+
+    def _write(self, level: int, words: str, facts: dict[str, Any]) -> None:
+        if self._target.isEnabledFor(level):
+            self._target.log(level, words, extra={"facts": _frames(_hide({**self._bound, **facts}))})
 
 
-def logger(name: str) -> structlog.stdlib.BoundLogger:
+def logger(name: str) -> Logger:
     """The logger of a module. Cheap, and usable before `configure`: then only warnings appear, on stderr."""
-    import structlog
-
-    bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        logging.getLogger(f"{_ROOT}.{name.removeprefix('engine.')}"),
-        processors=[_hide, _frames, _to_record],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    return bound
+    return Logger(logging.getLogger(f"{_ROOT}.{name.removeprefix('engine.')}"))
 
 
 def configure(part: str, profile: Profile | None, *, terminal: bool | None = None, file: str | None = None) -> None:
@@ -139,24 +164,24 @@ class _Rotating(logging.handlers.RotatingFileHandler):
         del record
 
 
-def _hide(_logger: Any, _method: str, event: Event) -> Event:
+def _hide(facts: dict[str, Any]) -> dict[str, Any]:
     """Hide what no log may hold, by the fact's name; and the user part of any URL."""
-    for name, value in event.items():
-        if name != "event" and _HIDDEN.search(name):
-            event[name] = "[hidden]"
+    for name, value in facts.items():
+        if _HIDDEN.search(name):
+            facts[name] = "[hidden]"
         elif isinstance(value, str) and "://" in value:
-            event[name] = _IN_URL.sub("", value)
-    return event
+            facts[name] = _IN_URL.sub("", value)
+    return facts
 
 
-def _frames(_logger: Any, _method: str, event: Event) -> Event:
+def _frames(facts: dict[str, Any]) -> dict[str, Any]:
     """An exception as its type and frames; the message only where we wrote it ourselves."""
-    given = event.pop("exc_info", None)
+    given = facts.pop("exc_info", None)
     error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
     if isinstance(error, BaseException):
-        event["error"] = describe(error)
-        event["frames"] = frames(error)
-    return event
+        facts["error"] = describe(error)
+        facts["frames"] = frames(error)
+    return facts
 
 
 def describe(error: BaseException) -> str:
@@ -178,10 +203,6 @@ def frames(error: BaseException) -> str:
         chain.insert(0, "\n".join([type(current).__name__, *lines]))
         current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return "\n".join(chain)
-
-
-def _to_record(_logger: Any, _method: str, event: Event) -> tuple[tuple[str], dict[str, Any]]:
-    return (str(event.pop("event")),), {"extra": {"facts": dict(event)}}
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
