@@ -95,7 +95,12 @@ def launch(command: Sequence[str], log: Path, account: Account | None) -> Server
         raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
     # Otherwise it would be a zombie for whoever looks from outside until the host asks for its code.
     threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
-    return known(child.pid, child)
+    try:
+        return known(child.pid, child)
+    except StartError:
+        raise StartError(
+            f"{Path(command[0]).name} ended at once with exit code {child.wait()}. Its log is {log}.", log=str(log)
+        ) from None
 
 
 def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
