@@ -175,7 +175,7 @@ class WorkerProcess:
             self._hand_back()
         self._heart.stop()
         self.stats.stop()
-        broker.close()
+        broker.closing.set()  # the connections end with the process: threads still read from them
         log.info("Worker stopped", pool=self._pool, code=self._code)
 
     def _drain(self, seconds: float) -> bool:

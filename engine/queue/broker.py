@@ -110,9 +110,8 @@ class Broker(dramatiq.Broker):
         return message
 
     def close(self) -> None:
-        """Stop taking, wake the consumers so that they see it, and let go of the connections."""
+        """Let go of all connections. Only when the worker's threads have ended: they would meet closed ones."""
         self.closing.set()
-        self.wake_consumers()
         self.client.connection_pool.disconnect(inuse_connections=True)
         self.client.close()
 
