@@ -88,7 +88,8 @@ def activity(row: Mapping[str, Any]) -> types.Activity:
         icon, tone = "nav-schedule", "idle" if good else "warn"
         text = f"{facts['label']}: {facts['text'] or facts['outcome']}"
     else:
-        icon, tone, text = "history", "idle", facts["result"] or facts["action"]
+        text = facts["result"] or facts["action"]
+        icon, tone = "history", "warn" if text.startswith("Refused") else "idle"
     return types.Activity(at=row["at"], icon=icon, tone=tone, text=text, target=row["target"])  # type: ignore[arg-type]
 
 
@@ -115,9 +116,9 @@ def thread_text(kind: str, facts: Mapping[str, Any]) -> str:
     if kind == "match":
         words = {"auto": "Tagged as a bill payment", "suggested": "A bill match to review"}
         return words.get(facts["state"], f"Bill match {facts['state']}")
-    if kind == "notice":
-        return "Notification delivered" if facts["sent_at"] else "Notification waits"
-    return str(facts.get("action") or kind)
+    if kind.startswith("notice"):
+        return "Notification delivered" if kind == "notice_sent" else "Notification written"
+    return str(facts.get("result") or facts.get("action") or kind)
 
 
 def _run_text(kind: str, facts: Mapping[str, Any]) -> str:

@@ -113,11 +113,13 @@ language sql stable security definer set search_path = '' set statement_timeout 
         (select m.created_at, 3, 'match', 'match:' || m.id, jsonb_build_object('state', m.state)
         from syncdesk.matches m where m.run_id in (select id from runs) order by m.created_at limit 50)
         union all
-        (select o.created_at, 4, 'notice', 'outbox:' || o.id, jsonb_build_object(
-            'kind', o.kind, 'sent_at', syncdesk.iso(o.sent_at))
+        (select o.created_at, 4, 'notice', 'outbox:' || o.id, jsonb_build_object('kind', o.kind)
         from syncdesk.outbox o where o.correlation_id = p_correlation order by o.id limit 20)
         union all
-        (select u.at, 5, 'action', nullif(u.target, ''), jsonb_build_object('action', u.action)
+        (select o.sent_at, 5, 'notice_sent', 'outbox:' || o.id, jsonb_build_object('kind', o.kind)
+        from syncdesk.outbox o where o.correlation_id = p_correlation and o.sent_at is not null order by o.id limit 20)
+        union all
+        (select u.at, 6, 'action', nullif(u.target, ''), jsonb_build_object('action', u.action, 'result', u.result)
         from syncdesk.audit u where u.correlation_id = p_correlation order by u.id limit 20)
     ) t
 $$;

@@ -1,0 +1,174 @@
+"""``syncdeskctl`` against a running engine, found by its discovery file as a person's shell finds it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.api import types
+from engine.api.client import Client
+from engine.errors import Conflict, Forbidden, NotFound, NotRunningError, UsageError
+from engine.host import discovery
+from engine.jobs.worker import WorkerProcess
+from scheduler.command import main
+from tests.support import api as support
+from tests.support.api import Api
+from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
+
+
+@pytest.fixture
+def plaid() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def api(
+    database_url: str,
+    redis_url: str,
+    namespace: str,
+    tmp_path: Path,
+    plaid: ScriptedPlaid,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Api]:
+    monkeypatch.setenv("SYNCDESK_PROFILE", str(tmp_path))
+    monkeypatch.setenv("SYNCDESK_MASTER_KEY", "A" * 43)
+    with support.running(
+        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=plaid.url
+    ) as made:
+        discovery.write(made.profile, made.endpoints, made.tokens.admin, "0.0.0")
+        yield made
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    """One command with ``--json``: its exit code and its document."""
+    code = main([*arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def scripted_bank(plaid: ScriptedPlaid) -> None:
+    item = {"item_id": "plaid-item-1", "institution_id": "ins_1", "institution_name": "First Lakeside Bank"}
+    plaid.answer("/item/public_token/exchange", {"access_token": "access-1", "item_id": "plaid-item-1"})
+    plaid.answer("/accounts/get", {"accounts": [], "item": item})
+    plaid.answer("/item/get", {"item": item})
+
+
+def test_the_client_checks_who_answers(api: Api) -> None:
+    admin = api.endpoints.admin or ""
+    with Client(admin, "another token") as client, pytest.raises(NotRunningError, match="does not know this token"):
+        client.get("status", types.Status)
+    with Client("http://127.0.0.1:9", "token") as client, pytest.raises(NotRunningError, match="does not answer"):
+        client.hello()
+    with Client(admin, api.tokens.of("view"), kind="view") as client:
+        assert client.get("status", types.Status).token_kind == "view"
+        with pytest.raises(Forbidden):
+            client.act("engine/stop")
+        with pytest.raises(NotFound):
+            client.get("jobs/none", types.JobDetail)
+        with pytest.raises(UsageError):
+            client.get("jobs", types.JobPage, limit=0)
+    with Client(admin, api.tokens.admin) as client, pytest.raises(Conflict):
+        client.act("engine/stop")
+
+
+def test_link_list_sync_remove(api: Api, plaid: ScriptedPlaid, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted_bank(plaid)
+    code, linked = run(capsys, "items", "link", "--public-token", "public-1", "--user", "ann")
+    assert code == 0, linked
+    item = linked["ids"][0]
+    code, listed = run(capsys, "items", "list")
+    assert [(row["id"], row["institution"], row["user"]) for row in listed["items"]] == [
+        (item, "First Lakeside Bank", "ann")
+    ]
+    code, synced = run(capsys, "sync", "--item", item)
+    assert code == 0
+    code, jobs = run(capsys, "jobs", "list", "--state", "waiting")
+    assert [job["id"] for job in jobs["jobs"]] == synced["ids"]
+    plaid.answer("/item/remove", {"request_id": "r"})
+    code, removed = run(capsys, "items", "remove", item)
+    assert (code, removed["ok"]) == (0, True)
+    assert run(capsys, "items", "list")[1]["items"] == []
+
+
+def test_link_many_from_standard_input(
+    api: Api, plaid: ScriptedPlaid, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted_bank(plaid)
+    monkeypatch.setattr("sys.stdin", io.StringIO("public-1,ann\n\npublic-2 , bob\n"))
+    code, found = run(capsys, "items", "link", "--public-token", "-")
+    assert [row["line"] for row in found["items"]] == [1, 3]
+    assert found["items"][0]["ok"]
+    assert code in {0, 1}
+    assert "public-1" not in json.dumps(found)
+
+
+def test_refusals_have_their_exit_codes(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = "00000000-0000-4000-8000-000000000001"
+    code, found = run(capsys, "sync", "--item", missing)
+    assert (code, found["code"]) == (1, "NOT_FOUND")
+    assert main(["sync"]) == 2
+    code, found = run(capsys, "jobs", "retry", missing)
+    assert (code, found["results"][0]["ok"]) == (1, False)
+    assert main(["jobs", "retry"]) == 2
+    discovery.clear(api.profile, os.getpid())
+    assert main(["queue", "status"]) == 1
+
+
+def test_queue_status_pause_resume_and_test(
+    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(capsys, "queue", "pause", "webhooks")[0] == 0
+    code, found = run(capsys, "queue", "status")
+    assert {queue["name"]: queue["paused"] for queue in found["queues"]} == {
+        "transactions": False, "webhooks": True, "notifications": False,
+    }  # fmt: skip
+    assert run(capsys, "queue", "resume", "webhooks")[0] == 0
+    monkeypatch.setattr("engine.cli.queue.TEST_S", 0.2)
+    code, found = run(capsys, "queue", "test")
+    assert (code, found["ok"], found["state"]) == (1, False, "unfinished")
+    monkeypatch.setattr("engine.cli.queue.TEST_S", 20.0)
+    with working(api):
+        code, found = run(capsys, "queue", "test")
+    assert (code, found["ok"]) == (0, True), found
+    assert "Notification delivered" in [event["text"] for event in found["thread"]]
+
+
+def test_a_direct_sync_ends_before_the_answer(
+    database_url: str, redis_url: str, namespace: str, tmp_path: Path, plaid: ScriptedPlaid,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SYNCDESK_MASTER_KEY", "A" * 43)
+    scripted_bank(plaid)
+    plaid.answer("/transactions/sync", page([transaction("t1"), transaction("t2")], cursor="c1"))
+    with support.running(
+        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=plaid.url,
+        manual_sync="direct",
+    ) as api, Client(api.endpoints.admin or "", api.tokens.admin) as client:  # fmt: skip
+        item = client.act("items/link", types.LinkRequest("public-1")).ids[0]
+        done = client.act(f"items/{item}/sync")
+        assert done.message == "Synced: 2 new of 2 changes."
+        assert client.get(f"items/{item}", types.ItemDetail).item.transactions == 2
+
+
+@contextlib.contextmanager
+def working(api: Api) -> Iterator[None]:
+    """A worker of all pools in this process while the block runs."""
+    process = WorkerProcess("all", api.parts.settings, api.profile, api.parts.store)
+    process.declare()
+    thread = threading.Thread(target=process.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        process.stop()
+        thread.join(20)
+        assert not thread.is_alive()
