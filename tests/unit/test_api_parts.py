@@ -170,4 +170,4 @@ def test_causes_name_what_is_wrong_and_its_cure() -> None:
     found = causes(facts, status, rows, [])
     assert [cause.code for cause in found] == ["CRASH_LOOP", "INVALID_API_KEYS", "NO_WORKERS", "HIGH_FAILURE_RATE"]
     assert all(cause.action for cause in found)
-    assert [cause.code for cause in causes(facts, status, rows, None)][0] == "QUEUE_LOST"
+    assert causes(facts, status, rows, None)[0].code == "QUEUE_LOST"
