@@ -56,6 +56,14 @@ def told_by_name(name: str) -> str | None:
     return None
 
 
+def of_bill(category: str | None, name: str) -> str | None:
+    """A bill's category; where it has none or only a primary one, the detail that its name tells."""
+    told = told_by_name(name)
+    if category is None or (told is not None and told.startswith(category)):
+        return told
+    return category
+
+
 def agreement(category: str | None, primary: str | None, detailed: str | None) -> float:
     """How a bill's category agrees with a payment's: 1 the same detail, 0.6 the same primary only, else 0.
 

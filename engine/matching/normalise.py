@@ -35,7 +35,7 @@ GENERIC = frozenset(
     cell rent mortgage loan loans lease insurance ins car auto truck home house life health dental student card
     credit gym fitness club membership music video streaming news paper storage alarm security donation charity
     tax taxes council school lessons tuition daycare childcare parking spot share shares utilities utility bill
-    subscription service services fee fees dues plan online bank financial mom dad my our guy lawn one plus
+    subscription autoship service services fee fees dues plan online bank financial mom dad my our guy lawn one plus
     strom gaz eau assurance assurances versicherung miete loyer handy internetanschluss fitnessstudio
     """.split()  # noqa: SIM905 - a list of words reads as words
 )
@@ -117,7 +117,7 @@ def _likeness(name: Words, text: Words) -> float:
         return 1.0 if all(_holds(text, word) >= 0.9 for word in name.words) else 0.0
     if len(name.run) > 4 and (name.run in text.run or (len(text.run) >= 6 and name.run.startswith(text.run))):
         return 1.0
-    if _is_initials(own, text):
+    if _is_initials(own, text) or _runs_initials(name, text) or _is_within(text, name):
         return 0.9
     total = sum(len(word) for word in own)
     covered = sum(len(word) * _holds(text, word) for word in own) / total
@@ -162,3 +162,15 @@ def _is_initials(own: list[str], text: Words) -> bool:
         return False
     initials = "".join(word[0] for word in text.words)
     return initials.startswith(own[0])
+
+
+def _runs_initials(name: Words, text: Words) -> bool:
+    """NYTimes for The New York Times: initials of all words but the last, run together with it."""
+    if len(name.words) < 3:
+        return False
+    return "".join(word[0] for word in name.words[:-1]) + name.words[-1] in text.words
+
+
+def _is_within(text: Words, name: Words) -> bool:
+    """Chewy for "Chewy autoship": all that the bank says is in the name, and says more than a kind of bill."""
+    return len(text.run) >= 5 and any(w not in GENERIC for w in text.words) and set(text.words) <= set(name.words)

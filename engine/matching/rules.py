@@ -73,7 +73,7 @@ class Model:
             most = float(bill.amount_max) if bill.amount_max is not None else max(high, least * 4)
             low, high = min(low or least, least * 0.95), max(high, most * 1.05)
         reach = (low * _LEAST_PART, high * 2.0) if high else (0.0, float("inf"))
-        category = bill.category or categories.told_by_name(bill.name)
+        category = categories.of_bill(bill.category, bill.name)
         return cls(bill, (bill.name, *bill.aliases), low, high, amount, category, reach)
 
 
