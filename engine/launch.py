@@ -17,8 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -240,6 +238,9 @@ def call(engine: Discovery, method: str, path: str, timeout_s: float = 5.0) -> A
 
 
 def _fetch(engine: Discovery, method: str, path: str, timeout_s: float, *, token: bool) -> Any:
+    import urllib.error
+    import urllib.request  # loads much, which the console's first window does not need
+
     headers = {"Authorization": f"Bearer {engine.token}"} if token else {}
     data = b"{}" if method == "POST" else None
     if data:

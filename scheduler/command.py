@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _scheduler(args: argparse.Namespace) -> int:
     del args
-    from engine.host import child
+    from engine import child
     from scheduler import process  # loads while the host starts broker and database
 
     if not child.adopt():

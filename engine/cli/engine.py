@@ -100,7 +100,7 @@ def _after(words: str, value: object) -> str:
 
 
 def _worker(args: argparse.Namespace) -> int:
-    from engine.host import child
+    from engine import child
     from engine.jobs import worker  # loads while the host starts broker and database
 
     if not child.adopt():

@@ -10,6 +10,7 @@ from typing import Any
 from engine import clock
 from engine.api.types import Endpoints, ProcessInfo
 from engine.errors import Conflict, NotFound, StartError, SyncdeskError
+from engine.host import ports
 from engine.host.binaries_process import free_port
 from engine.host.keeper import Keeper
 from engine.host.parts import Part, ProcessPart, ServerPart
@@ -22,6 +23,8 @@ from engine.settings import Settings
 SERVICES_S = 90.0
 """Longest wait for broker and database: a recovery after a crash may take its time."""
 POOLS = ("sync", "events")
+BANK = "sandbox"
+PACE_S = 0.25
 
 log = logger("host")
 
@@ -58,8 +61,22 @@ class Supervisor:
         self._keeper.start()
         self._services = self._make_services()
         self._processes = self._make_processes()
-        for part in (*self._services, *self._processes):
+        for part in self._services:
             part.start()
+        # One after the other: on few cores their imports must not starve initdb, which everything waits for.
+        threading.Thread(target=self._start_paced, name="paced-start", daemon=True).start()
+
+    def _start_paced(self) -> None:
+        for part in self._workers():
+            part.start()
+            self._known.wait(PACE_S)
+
+    def _workers(self) -> list[Part]:
+        return [part for part in self._processes if part.role != "scheduler"]
+
+    def start_scheduler(self) -> None:
+        """Last, when everything else is ready: nobody waits for it."""
+        self.part("scheduler").start()
 
     def wait_services(self, check: Callable[[], None], tell: Callable[[str], None]) -> None:
         """Wait for broker and database; then the processes get their environment.
@@ -119,7 +136,7 @@ class Supervisor:
                     raise StartError(part.note or f"{part.label} did not start. Its log is {part.log}.")
             pids = {part.pid for part in self._processes}
             consuming = {worker["pool"] for worker in view.workers() if worker["pid"] in pids}
-            if consuming >= set(POOLS):
+            if consuming >= set(POOLS) and all(part.state == "running" for part in self._workers()):
                 return
             if clock.monotonic() > end:
                 late = ", ".join(sorted(set(POOLS) - consuming))
@@ -142,8 +159,6 @@ class Supervisor:
 
             database = Postgres(self._profile, launched=self._told("database"))
             parts.append(ServerPart("database", "The database", database, self._changed, self._database_is_up))
-        if self._settings.plaid_env == "simulated" and not self._settings.plaid_url:
-            parts.append(self._bank())
         return parts
 
     def _told(self, role: str) -> Callable[[int, float], None]:
@@ -161,12 +176,12 @@ class Supervisor:
             log.info("The database was brought to this version", migrations=len(done.applied))
 
     def _bank(self) -> Part:
-        port = free_port()
+        port = ports.again(self._profile, "bank", free_port)
         self._world.plaid_url = f"http://127.0.0.1:{port}"
         known = threading.Event()
         known.set()
         return ProcessPart(
-            "sandbox",
+            BANK,
             "The sandbox bank",
             ["sandbox", "--port", str(port), "--state", str(self._profile.root / "bank.jsonl")],
             self._profile.logs,
@@ -178,8 +193,10 @@ class Supervisor:
         )
 
     def _make_processes(self) -> list[Part]:
-        pools = [self._process(f"worker-{pool}", f"The {pool} worker", ["worker", "--pool", pool]) for pool in POOLS]
-        return [*pools, self._process("scheduler", "The scheduler", ["scheduler"])]
+        parts = [self._process(f"worker-{pool}", f"The {pool} worker", ["worker", "--pool", pool]) for pool in POOLS]
+        if self._settings.plaid_env == "simulated" and not self._settings.plaid_url:
+            parts.append(self._bank())
+        return [*parts, self._process("scheduler", "The scheduler", ["scheduler"])]
 
     def _process(self, role: str, label: str, arguments: list[str]) -> Part:
         return ProcessPart(
@@ -225,16 +242,16 @@ class Supervisor:
             Conflict: a part that everything else stands on.
         """
         for part in self._processes:
-            if part.role == role:
+            if part.role == role and role != BANK:
                 return part
-        if any(part.role == role for part in self._services):
+        if role == BANK or any(part.role == role for part in self._services):
             raise Conflict("Broker, database and bank run as long as the engine does.", role=role)
         raise NotFound(f"This engine has no part {role!r}.", role=role)
 
     # ------------------------------------------------------------ end
 
     def stop_processes(self) -> None:
-        """End workers and scheduler, all at once."""
+        """End workers, bank and scheduler, all at once."""
         self._known.set()
         _all(self._processes, self.grace_s)
 

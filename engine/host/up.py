@@ -14,7 +14,7 @@ import filelock
 from engine import __version__, clock
 from engine.api.types import Endpoints, EngineInfo, EngineState, ProcessInfo, Status
 from engine.errors import ProfileError, StartError, SyncdeskError
-from engine.host import discovery, keeper
+from engine.host import discovery, keeper, ports
 from engine.host.parts import Part, memory_mb
 from engine.host.supervisor import Supervisor
 from engine.logs import also, configure, logger
@@ -102,9 +102,10 @@ class Host:
 
         self._tell("Cleaning up")
         keeper.clean_up(self.profile)
-        sockets = server.bind(self.profile.name, self._supervisor.settings)
+        sockets = self._bind()
         self._sockets: server.Sockets | None = sockets
         self._endpoints = sockets.endpoints()
+        ports.remember(self.profile, self._endpoints)
         self._tell("Starting the database")
         self._supervisor.launch(self._endpoints)
         _preload()
@@ -123,10 +124,24 @@ class Host:
         self._tell("Waiting for the workers")
         self._supervisor.wait_consumers(parts.view, READY_S, self._check_stop)
         self._state = "running"
+        self._supervisor.start_scheduler()
         discovery.write(self.profile, self._endpoints, tokens.admin, __version__)
         discovery.write_progress(self.profile, "ready", "Ready")
         log.info("The engine is ready", public=self._endpoints.public, health=self._endpoints.health)
         self._announce(f"Ready: webhooks at {self._endpoints.public}, admin at {self._endpoints.admin}.")
+
+    def _bind(self) -> Any:
+        """The listeners' sockets; free ports are those of the last start where they are free again.
+
+        Webhooks and bookmarks then still find a profile that takes free ports.
+        """
+        from engine.api import server
+
+        settings = self._supervisor.settings
+        try:
+            return server.bind(self.profile.name, ports.wish(self.profile, settings))
+        except StartError:
+            return server.bind(self.profile.name, settings)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

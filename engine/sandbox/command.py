@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from engine import child
+
 
 def register(commands: Any) -> None:
     """Add the command."""
@@ -33,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from engine.sandbox.deliveries import Pace
     from engine.sandbox.serving import serve
 
+    if not child.adopt():  # as a host's part it ends with the host
+        return 0
     options = Options(
         seed=args.seed,
         speed=args.speed,
