@@ -64,22 +64,35 @@ as $$
       from pg_catalog.pg_roles where rolname in ('anon', 'authenticated')
 $$;
 
+-- The same as numbers, as access lists have them (0 is PUBLIC). Who is closed out already is left alone below, since
+-- all of this runs after every migration.
+create function syncdesk.outsider_numbers() returns oid[]
+    language sql stable set search_path = ''
+as $$
+    select array_agg(oid) || 0::oid from pg_catalog.pg_roles where rolname in ('anon', 'authenticated')
+$$;
+
 create function syncdesk.secure_functions() returns void
     language plpgsql set search_path = ''
 as $$
 declare
     v_outsiders text := syncdesk.outsiders();
+    v_numbers   oid[] := syncdesk.outsider_numbers();
     v_service   boolean := syncdesk.role_exists('service_role');
     f record;
 begin
     for f in
-        select p.oid::regprocedure as signature, p.pronamespace = 'public'::regnamespace as is_public
+        select p.oid::regprocedure as signature, p.pronamespace = 'public'::regnamespace as is_public, p.oid,
+               exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                        where a.grantee = any (v_numbers)) as is_open
           from pg_catalog.pg_proc p
          where p.pronamespace = 'syncdesk'::regnamespace
             or (p.pronamespace = 'public'::regnamespace and p.proname like 'syncdesk\_%')
     loop
-        execute format('revoke all on function %s from %s', f.signature, v_outsiders);
-        if f.is_public and v_service then
+        if f.is_open then
+            execute format('revoke all on function %s from %s', f.signature, v_outsiders);
+        end if;
+        if f.is_public and v_service and not has_function_privilege('service_role', f.oid, 'execute') then
             execute format('grant execute on function %s to service_role', f.signature);
         end if;
     end loop;
@@ -94,17 +107,23 @@ create function syncdesk.secure_tables() returns void
 as $$
 declare
     v_outsiders text := syncdesk.outsiders();
+    v_numbers   oid[] := syncdesk.outsider_numbers();
     v_column    text;
     t record;
 begin
     for t in
-        select c.oid, c.oid::regclass as name, c.relkind, c.relrowsecurity
+        select c.oid, c.oid::regclass as name, c.relkind, c.relrowsecurity,
+               exists (select from aclexplode(c.relacl) a where a.grantee = any (v_numbers))
+               or exists (select from pg_catalog.pg_attribute a, aclexplode(a.attacl) x
+                           where a.attrelid = c.oid and a.attacl is not null and x.grantee = any (v_numbers)) as is_open
           from pg_catalog.pg_class c
          where (c.relnamespace = 'syncdesk'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'S'))
             or (c.relnamespace = 'public'::regnamespace and c.relkind = 'v' and c.relname like 'syncdesk\_%')
     loop
-        execute format('revoke all on %s %s from %s', case t.relkind when 'S' then 'sequence' else 'table' end,
-                       t.name, v_outsiders);
+        if t.is_open then
+            execute format('revoke all on %s %s from %s', case t.relkind when 'S' then 'sequence' else 'table' end,
+                           t.name, v_outsiders);
+        end if;
         continue when t.relkind not in ('r', 'p');
         if not t.relrowsecurity then
             execute format('alter table %s enable row level security', t.name);
