@@ -30,12 +30,8 @@ from engine.plaid.types import (
     Transaction,
 )
 
-#: Escapes that Postgres does not store: NUL, and half of a surrogate pair.
-_SUSPECT = re.compile(
-    rb"\\u0000"
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
-)
+#: Escapes that Postgres may not store: NUL, and halves of surrogate pairs.
+_SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})")
 
 
 class Extra(Struct, omit_defaults=True):
@@ -119,7 +115,7 @@ def read(raw: bytes) -> Page:
     Raises:
         PlaidUnreachable: it is no answer of /transactions/sync at all.
     """
-    if b"\\u" not in raw or not _SUSPECT.search(raw):
+    if not _is_suspect(raw):
         try:
             page = msgspec.json.decode(raw, type=SyncPage)
             body = Body(
@@ -131,6 +127,22 @@ def read(raw: bytes) -> Page:
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError):
             pass
     return _read_carefully(raw)
+
+
+def _is_suspect(raw: bytes) -> bool:
+    """Whether some text may hold a NUL or half a surrogate pair. A pair that is whole is nothing to worry about."""
+    waiting = -1
+    for found in _SUSPECT.finditer(raw):
+        escape = found.group()
+        if escape[2:3] == b"0":
+            return True
+        low = escape[3:4] in b"cdefCDEF"
+        if low != (waiting == found.start()):
+            return True
+        waiting = -1 if low else found.end()
+        if not low and raw[waiting : waiting + 2] != b"\\u":
+            return True
+    return waiting != -1
 
 
 def to_row(row: Transaction) -> Row:

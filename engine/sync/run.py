@@ -114,6 +114,7 @@ def run_item(deps: Deps, item_id: str, *, job_id: str, trigger: str, correlation
             run.failed(error)
             raise
     run.tell(result)
+    run.clear()
     return result
 
 
@@ -364,6 +365,14 @@ class _Run:
                 deps.hints.notification(self._outbox, self._claim["user_id"], self._correlation)
         except BrokerUnavailable:
             log.debug("Nobody was told about a run: the queue is away", run=self._run)
+
+    def clear(self) -> None:
+        """What was staged has been committed: make room. The sweep does it where this does not come through."""
+        if self._staged:
+            try:
+                self._deps.store.call("sync_clear", run=self._run)
+            except SyncdeskError as error:
+                log.debug("Staged rows are left to the sweep", run=self._run, code=error.code)
 
     def _add(self, hop: str, began: float) -> None:
         self._timing[hop] = round(self._timing.get(hop, 0.0) + clock.ms_since(began), 3)

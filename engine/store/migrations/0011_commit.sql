@@ -1,5 +1,14 @@
 -- The commit of a run: rows with their history, cursor, accounts, matches, record, outbox, all or nothing.
 
+create function syncdesk.drop_transactions() returns trigger
+language plpgsql set search_path = '' as $$
+begin
+    delete from syncdesk.transactions where item_id = old.id;
+    return null;
+end $$;
+create trigger items_transactions after delete on syncdesk.items
+    for each row execute function syncdesk.drop_transactions();
+
 -- Merge at most one page of rows. History first (it needs what was there before), then the rows.
 create function syncdesk.merge_rows(
     p_rows syncdesk.stage[], p_item uuid, p_user uuid, p_run uuid, p_correlation text,
@@ -364,10 +373,17 @@ begin
         timing = coalesce(p_timing, '{}') || jsonb_build_object(
             'commit_ms', round(extract(epoch from clock_timestamp() - began)::numeric * 1000, 2))
         where id = p_run returning * into run;
-    if staged > 0 then delete from syncdesk.stage where run_id = p_run; end if;
     return jsonb_build_object('status', 'ok', 'added', run.added, 'modified', run.modified, 'removed', run.removed,
         'skipped', run.skipped, 'tagged', tagged_, 'wanted_more', it.wanted > it.done, 'lane', it.wanted_lane,
         'state', it.state, 'outbox', outbox_, 'timing', run.timing);
+end $$;
+
+-- After the commit of a run that was staged: nobody waits for this, and the sweep does it too.
+create function public.syncdesk_sync_clear(p_run uuid) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '30s' as $$
+begin
+    delete from syncdesk.stage where run_id = p_run;
+    return '{}';
 end $$;
 
 -- The newest day the bank told of, for the item and each account. p_rows null: the rows are staged.
