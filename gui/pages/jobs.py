@@ -1,0 +1,406 @@
+"""Jobs: failures by cause with their cure, every job by state, one job from webhook to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QLineEdit, QStackedWidget, QWidget
+
+from engine.api import types
+from gui import words
+from gui.client.api import Failure, Query, path
+from gui.desk import Desk
+from gui.kit.boxes import Fill, row
+from gui.kit.choices import Drop, Segments, Tabs
+from gui.kit.listview import Head, List, RowButton
+from gui.linking import MENDS, NEW, Linking
+from gui.models.paged import Paged
+from gui.models.rows import Rows
+from gui.pages import jobs_rows as rows
+from gui.pages.base import Listing, ListPage, explain
+from gui.pages.jobs_detail import LABELS, JobPane
+from gui.pages.overview import SPANS
+
+TABS = [
+    ("all", "All", ""),
+    ("waiting", "Waiting", ""),
+    ("delayed", "Delayed", ""),
+    ("running", "Running", ""),
+    ("retrying", "Retrying", ""),
+    ("failed", "Failed", "error"),
+    ("discarded", "Discarded", ""),
+    ("done", "Done", ""),
+]
+QUEUES = [
+    ("", "All queues"),
+    ("transactions", "Transaction sync"),
+    ("webhooks", "Webhooks"),
+    ("notifications", "Notifications"),
+]
+FIRST, MORE = 5, 50
+EMPTY = {
+    "failed": ("state-done", "No failed jobs", "Everything that was tried went through."),
+    "waiting": ("state-waiting", "Nothing waits", "Jobs start as soon as they arrive."),
+    "delayed": ("state-delayed", "Nothing is delayed", "No job waits for a later time."),
+    "running": ("state-running", "Nothing runs", "A running job shows here while it runs."),
+    "retrying": ("state-retrying", "Nothing is retried", "A job that failed once shows here until its next try."),
+    "discarded": ("state-discarded", "Nothing discarded", "Discarded jobs stay here and can be restored."),
+    "done": ("state-done", "No finished jobs yet", "The last ones of each queue are kept here."),
+    "all": ("nav-jobs", "No jobs yet", "Link a bank, and its first sync shows here."),
+}
+
+
+class JobsPage(ListPage):
+    """Opens on failures by cause."""
+
+    key = "jobs"
+    title = "Jobs"
+    topics = frozenset({"jobs", "queues", "hello", "time"})
+
+    def __init__(self, desk: Desk, linking: Linking) -> None:
+        super().__init__(desk)
+        self._linking = linking
+        self.tabs = Tabs(TABS)
+        self.tabs.choose("failed")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Bank, error, job id")
+        self.search.setAccessibleName("Search jobs")
+        self.search.setClearButtonEnabled(True)
+        self.queue = Drop(QUEUES, "", "Queue")
+        self.view = Drop([("cause", "By cause"), ("job", "One by one")], "cause", "View of failed jobs")
+        self.span = Segments(SPANS, "24h", "Span of the causes")
+        self.causes = Rows(rows.key, rows.sentence, self)
+        self.groups = Query(desk.client, types.FailureGroups, path("failures", span="24h"), self)
+        self.jobs = Paged(
+            desk.client,
+            types.JobPage,
+            self._address,
+            lambda page: page.jobs,
+            lambda job: job.id,
+            rows.job_sentence,
+            self,
+        )
+        self.cause_list = List(self.causes, rows.by_cause(), "Failed jobs by cause", uniform=False)
+        self.job_list = List(self.jobs, rows.plain(), "Jobs")
+        self.by_cause = Listing(self.cause_list, None)
+        self.by_job = Listing(self.job_list, Head(rows.PLAIN))
+        self.pane = JobPane(desk, linking)
+        self._opened: dict[str, int] = {}
+        self._found: dict[str, types.JobPage] = {}
+        self._asked: dict[str, Any] = {}
+        self._typed = QTimer(self)
+        self._typed.setSingleShot(True)
+        self._typed.setInterval(250)
+        self._arrange()
+        self._wire()
+
+    # ------------------------------------------------------------ frame
+
+    def _arrange(self) -> None:
+        self.top.addWidget(self.tabs)
+        tools = Fill("bg.surface", "b")
+        tools.setFixedHeight(self.theme.size("toolbar"))
+        line = row(8, (24, 0, 24, 1))
+        line.addWidget(self.search, 1)
+        for widget in (self.queue, self.view, self.span):
+            line.addWidget(widget)
+        tools.setLayout(line)
+        self._stack = QStackedWidget()
+        self._stack.addWidget(self.by_cause)
+        self._stack.addWidget(self.by_job)
+        self.master.addWidget(tools)
+        self.master.addWidget(self._stack, 1)
+        self.set_pane(self.pane)
+        self.fact.say("Last 50 of each queue kept, causes 30 days")
+
+    def _wire(self) -> None:
+        self.tabs.chosen.connect(self._filters_changed)
+        self.queue.chosen.connect(self._filters_changed)
+        self.view.chosen.connect(self._filters_changed)
+        self.span.chosen.connect(lambda span: self.groups.ask(path("failures", span=span)))
+        self.search.textChanged.connect(lambda _text: self._typed.start())
+        self._typed.timeout.connect(self._filters_changed)
+        self.groups.arrived.connect(lambda _groups: self._show_causes())
+        self.groups.failed.connect(self._cannot)
+        self.jobs.answered.connect(self._page_came)
+        self.jobs.failed.connect(self._cannot)
+        self.jobs.waiting.connect(self.by_job.show_waiting)
+        self.jobs.holding = self.job_list.reading
+        self.by_job.news.link.clicked.connect(self._bring_in)
+        self.cause_list.opened.connect(self._open_row)
+        self.cause_list.pressed.connect(self._press)
+        self.cause_list.set_menu(self._cause_menu)
+        self.job_list.opened.connect(self._open_job)
+        self.job_list.left.connect(self.close_detail)
+        self.job_list.pressed.connect(lambda key, action: self._act_on(key, action))
+        self.job_list.set_menu(self._job_menu)
+        self.pane.done.connect(self._let_go)
+        self.by_job.empty.acted.connect(self._clear_filters)
+        for keys, act in (("R", "retry"), ("Del", "discard"), ("Ctrl+Return", "run")):
+            self._key(keys, lambda act=act: self._by_key(act))
+        self._key("Left", lambda: self._fold(False))
+        self._key("Right", lambda: self._fold(True))
+        self._key("Home", self._bring_in)
+        for keys in ("/", "Ctrl+F"):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(lambda: self.search.setFocus(Qt.FocusReason.ShortcutFocusReason))
+
+    def _key(self, keys: str, act: Callable[[], object]) -> None:
+        """A key that acts while a list has the focus, so that it never gets in the way of typing."""
+        for view in (self.cause_list, self.job_list):
+            shortcut = QShortcut(QKeySequence(keys), view)
+            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(act)
+
+    def focus_areas(self) -> Sequence[QWidget]:
+        return (self.cause_list, self.job_list, self.pane.copy)
+
+    # ------------------------------------------------------------ what is shown
+
+    @property
+    def _causes_shown(self) -> bool:
+        plain = not self.search.text().strip() and not self.queue.current
+        return self.tabs.current == "failed" and self.view.current == "cause" and plain
+
+    def _address(self, after: str | None, limit: int) -> str:
+        state = "" if self.tabs.current == "all" else self.tabs.current
+        asked = self.search.text().strip()
+        return path("jobs", state=state, queue=self.queue.current, q=asked, after=after, limit=limit)
+
+    def refresh(self) -> None:
+        if not self.desk.connected:
+            return
+        if self._causes_shown:
+            if not self._found and self.groups.data is None:
+                self.cause_list.wait()
+            self.groups.refresh()
+            for fingerprint in list(self._opened):
+                self._fetch_group(fingerprint)
+        if not self._causes_shown or self.jobs.loaded:
+            self._refresh_jobs()
+        else:
+            self.desk.client.get(path("jobs", state="failed", limit=1), types.JobPage, self._counts, lambda _f: None)
+        if self.detail_open():
+            self.pane.refresh()
+
+    def _refresh_jobs(self) -> None:
+        if self._causes_shown:
+            self.desk.client.get(path("jobs", state="failed", limit=1), types.JobPage, self._counts, lambda _f: None)
+            return
+        if not self.jobs.loaded:
+            self.job_list.wait()
+        self.jobs.refresh()
+
+    def link_changed(self) -> None:
+        self.pane.link_changed()
+
+    def open_target(self, target: str) -> None:
+        """``failed``, ``queue:NAME``, ``job:ID`` or a job's id."""
+        kind, _, found = target.partition(":")
+        if any(target == key for key, _, _ in TABS):
+            self.tabs.choose(target)
+        elif kind == "queue":
+            self.tabs.choose("all")
+            self.queue.choose(found)
+        else:
+            self.pane.open_id(found or target)
+            self.show_detail()
+
+    def _filters_changed(self, _value: str = "") -> None:
+        causes = self._causes_shown
+        self._stack.setCurrentIndex(0 if causes else 1)
+        self.view.setVisible(self.tabs.current == "failed")
+        self.span.setVisible(causes)
+        if causes:
+            self.refresh()
+        else:
+            self.by_job.show_empty(False)
+            self.job_list.wait()
+            self.jobs.restart()
+
+    def _clear_filters(self) -> None:
+        self.search.clear()
+        self.queue.choose("")
+
+    def _bring_in(self) -> None:
+        self.job_list.scrollToTop()
+        self.jobs.refresh(release=True)
+
+    def _counts(self, page: types.JobPage) -> None:
+        counts = dict(page.counts)
+        self.tabs.set_counts(counts | {"all": sum(counts.values()) - counts.get("discarded", 0)})
+
+    def _page_came(self, page: types.JobPage) -> None:
+        self.job_list.ready()
+        self._counts(page)
+        number = len(self.jobs.rows)
+        filtered = bool(self.search.text().strip() or self.queue.current)
+        self.by_job.show_empty(number == 0)
+        if number == 0 and filtered:
+            said = f"No job matches {self.search.text().strip() or 'this queue'}."
+            self.by_job.empty.tell("search", "Nothing matches", said, "Clear the filter")
+        elif number == 0:
+            self.by_job.empty.tell(*EMPTY[self.tabs.current])
+        more = "" if self.jobs.complete else "+"
+        self.counts.say(f"{words.count(number)}{more} {'job' if number == 1 else 'jobs'}")
+
+    def _cannot(self, failure: Failure) -> None:
+        self.cause_list.ready()
+        self.job_list.ready()
+        self.counts.say(explain(failure))
+
+    # ------------------------------------------------------------ causes
+
+    def _show_causes(self) -> None:
+        groups: types.FailureGroups | None = self.groups.data
+        if groups is None:
+            return
+        self.cause_list.ready()
+        shown: list[rows.Row] = []
+        for group in groups.groups:
+            opened = group.fingerprint in self._opened
+            shown.append(rows.CauseRow(group, opened))
+            page = self._found.get(group.fingerprint) if opened else None
+            if page is None:
+                continue
+            shown += [rows.JobRow(job) for job in page.jobs]
+            left = group.open_jobs - len(page.jobs)
+            if page.next is not None and left > 0:
+                shown.append(rows.MoreRow(group.fingerprint, left))
+        self.causes.show(shown)
+        self.by_cause.show_empty(not shown)
+        self.by_cause.empty.tell(*EMPTY["failed"])
+        number = sum(group.open_jobs for group in groups.groups)
+        causes = words.plural(len(groups.groups), "cause")
+        self.counts.say(f"{words.plural(number, 'failed job')}, {causes}")
+
+    def _fetch_group(self, fingerprint: str) -> None:
+        def came(page: types.JobPage) -> None:
+            self._found[fingerprint] = page
+            self._counts(page)
+            self._show_causes()
+
+        limit = self._opened.get(fingerprint, FIRST)
+        address = path("jobs", state="failed", group=fingerprint, limit=min(limit, 500))
+        former = self._asked.get(fingerprint)
+        if former is not None:
+            self.desk.client.drop(former)
+        self._asked[fingerprint] = self.desk.client.get(address, types.JobPage, came, self._cannot)
+
+    def _open_row(self, key: str) -> None:
+        found = self.causes.get(key)
+        if isinstance(found, rows.JobRow):
+            self.pane.open(found.job)
+            self.show_detail()
+        elif isinstance(found, rows.MoreRow):
+            self._opened[found.fingerprint] = self._opened.get(found.fingerprint, FIRST) + MORE
+            self._fetch_group(found.fingerprint)
+        elif isinstance(found, rows.CauseRow):
+            self._turn(found)
+
+    def _turn(self, cause: rows.CauseRow) -> None:
+        fingerprint = cause.group.fingerprint
+        if fingerprint in self._opened:
+            del self._opened[fingerprint]
+            self._found.pop(fingerprint, None)
+        else:
+            self._opened[fingerprint] = FIRST
+            self._fetch_group(fingerprint)
+        self._show_causes()
+
+    def _fold(self, opened: bool) -> None:
+        found = self.causes.get(self.cause_list.current_key())
+        if isinstance(found, rows.CauseRow) and found.open != opened:
+            self._turn(found)
+
+    def _cause_menu(self, found: Any) -> Sequence[RowButton]:
+        may = self.desk.may()[0]
+        if isinstance(found, rows.CauseRow) and found.group.open_jobs:
+            entries = [RowButton("cure", rows.cure(found.group), enabled=may)]
+            if not entries[0].label.startswith("Retry"):
+                entries.append(RowButton("retry", f"Retry {words.count(found.group.open_jobs)}", enabled=may))
+            return entries
+        return self._job_menu(found.job) if isinstance(found, rows.JobRow) else ()
+
+    def _job_menu(self, job: types.Job) -> Sequence[RowButton]:
+        acts = {
+            "failed": ("retry", "discard"),
+            "discarded": ("restore", "retry"),
+            "waiting": ("cancel",),
+            "delayed": ("run", "cancel"),
+            "retrying": ("run", "cancel"),
+        }
+        may = self.desk.may()[0]
+        return [RowButton(act, LABELS[act][0], enabled=may) for act in acts.get(job.state, ())]
+
+    def _press(self, key: str, action: str) -> None:
+        found = self.causes.get(key)
+        may, reason = self.desk.may()
+        if not may:
+            self.desk.say(reason)
+        elif isinstance(found, rows.JobRow):
+            self._act_on(found.job.id, action)
+        elif isinstance(found, rows.CauseRow):
+            self._cure(found.group, action)
+
+    def _cure(self, group: types.FailureGroup, action: str) -> None:
+        if action == "retry" or not (group.action in MENDS or group.action in NEW):
+            self._retry_group(group)
+        elif group.action in NEW:
+            self._linking.begin(None)
+        elif group.banks == 1:
+
+            def came(page: types.JobPage) -> None:
+                if page.jobs and page.jobs[0].item_id:
+                    self._linking.begin(page.jobs[0].item_id)
+
+            address = path("jobs", state="failed", group=group.fingerprint, limit=1)
+            self.desk.client.get(address, types.JobPage, came, self._cannot)
+        else:
+            self.desk.go.emit("banks", "needs_you")
+
+    def _retry_group(self, group: types.FailureGroup) -> None:
+        body = types.GroupRetry(expected=group.open_jobs)
+        address = path("failures", group.fingerprint, "retry")
+        self.desk.act("POST", address, body, done=lambda _done: self._let_go(), failed=lambda _f: self.refresh())
+
+    # ------------------------------------------------------------ jobs
+
+    def _open_job(self, key: str) -> None:
+        job = self.jobs.get(key)
+        if job is not None:
+            self.pane.open(job)
+            self.show_detail()
+
+    def _let_go(self) -> None:
+        """The person's own action went through: rows may come, go and move again."""
+        if self._causes_shown:
+            self.refresh()
+        else:
+            self.jobs.refresh(release=True)
+
+    def _by_key(self, action: str) -> None:
+        if self._causes_shown:
+            found = self.causes.get(self.cause_list.current_key())
+            if isinstance(found, rows.JobRow):
+                self._act_on(found.job.id, action)
+            elif isinstance(found, rows.CauseRow) and action == "retry" and found.group.open_jobs:
+                self._press(rows.key(found), "retry")
+        elif self.job_list.current_key():
+            self._act_on(self.job_list.current_key(), action)
+
+    def _act_on(self, job_id: str, action: str) -> None:
+        job = self.jobs.get(job_id) or getattr(self.causes.get(f"job:{job_id}"), "job", None)
+        allowed = job is not None and any(entry.name == action for entry in self._job_menu(job))
+        may, reason = self.desk.may()
+        if not may:
+            self.desk.say(reason)
+        elif allowed:
+            self.pane.send(job_id, action, self._undo(job_id) if action == "discard" else None)
+
+    def _undo(self, job_id: str) -> Callable[[], None]:
+        return lambda: self.pane.send(job_id, "restore")
