@@ -28,7 +28,8 @@ def plan(
         gone: (item id, transaction id) of rows removed by this run.
         today: the day in UTC; decides whether a pending row is still fresh.
     """
-    if not inputs.bills or not (arrived or gone):
+    # A pending row goes stale by itself, without news.
+    if not inputs.bills or not (arrived or gone or any(row.pending for row in inputs.payments)):
         return []
     board = Board(inputs, arrived, gone, today)
     before = no_payments(inputs.payments, today)

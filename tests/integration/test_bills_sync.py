@@ -111,6 +111,17 @@ def test_a_confirmation_goes_with_the_payment_when_it_posts(world: World, bank: 
     assert tags(world) == {"t1": "confirmed"}
 
 
+def test_a_replay_that_does_not_bring_a_payment_again_takes_its_tag(world: World, bank: ScriptedPlaid) -> None:
+    add_bill(world)
+    bank.answer(SYNC, page([charge("t1"), charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c1"))
+    world.sync()
+    world.execute("update syncdesk.items set cursor = null")
+    bank.answer(SYNC, page([charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c2"))
+    world.sync()
+    assert tags(world) == {}
+    assert changes(world, "t1") == ["added", "tagged", "removed", "untagged"]
+
+
 def test_a_first_bill_written_during_the_run_misses_nothing(world: World, bank: ScriptedPlaid) -> None:
     def meanwhile(_: dict[str, Any]) -> Any:
         add_bill(world)

@@ -269,6 +269,16 @@ def test_a_pending_payment_that_never_posts_goes_stale() -> None:
     assert no_payments([pending], TODAY - dt.timedelta(days=1)) == {}
 
 
+def test_a_stale_pending_payment_loses_its_tag_without_news() -> None:
+    day = dt.date(2026, 6, 12)
+    pending = paid("p", "Netflix", "15.49", day, pending=True)
+    matches = plan(inputs([NETFLIX]), [pending], (), day)
+    held = inputs([NETFLIX], [pending], matches)
+    assert plan(held, (), (), day + dt.timedelta(days=FRESH_DAYS)) == []
+    changes = plan(held, (), (), day + dt.timedelta(days=FRESH_DAYS + 1))
+    assert facts(changes) == [("p", "netflix", day, "none")]
+
+
 def test_what_the_person_decided_stands() -> None:
     row = paid("t1", "Netflix", "15.49", dt.date(2026, 6, 12))
     other = paid("t2", "Netflix", "15.49", dt.date(2026, 6, 13))

@@ -110,8 +110,18 @@ declare
     suggested_ integer := 0;
     changed boolean := false;
 begin
-    if coalesce(jsonb_array_length(p_matches), 0) = 0 then
-        return jsonb_build_object('tagged', 0, 'untagged', 0, 'suggested', 0);
+    -- A replay sweeps rows that no plan was told of.
+    if p_run is null or exists (select from syncdesk.sync_runs where id = p_run and replay) then
+        for was in
+            select d.* from syncdesk.matches d
+                join syncdesk.transactions t on t.item_id = d.item_id and t.transaction_id = d.transaction_id
+            where d.user_id = p_user and d.state in ('auto', 'suggested') and t.removed_at is not null
+        loop
+            select * into gone from syncdesk.withdraw(p_user, was.item_id, was.transaction_id, was.bill_id, null,
+                'matcher', p_run, p_correlation);
+            untagged_ := untagged_ + gone.untagged;
+            changed := true;
+        end loop;
     end if;
     for e in select value from jsonb_array_elements(p_matches) where value ->> 'state' = 'none' loop
         select * into gone from syncdesk.withdraw(p_user, (e ->> 'item_id')::uuid, e ->> 'transaction_id',
