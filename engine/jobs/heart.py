@@ -26,8 +26,15 @@ log = logger("jobs")
 class Heart(threading.Thread):
     """Writes ``worker:<id>`` every two seconds and obeys ``quiet``, ``resume`` and ``stop``."""
 
-    def __init__(self, broker: Broker, pool: str, memory_limit_mb: int, stop: Callable[[str], None]) -> None:
-        """``stop``: called with ``told`` or ``memory`` when the process should end."""
+    def __init__(
+        self,
+        broker: Broker,
+        pool: str,
+        memory_limit_mb: int,
+        stop: Callable[[str], None],
+        leaving: Callable[[], bool],
+    ) -> None:
+        """``stop``: called with ``told`` or ``memory`` when the process should end; ``leaving``: it is ending."""
         super().__init__(name="heart", daemon=True)
         self._broker = broker
         self._pool = pool
@@ -37,6 +44,8 @@ class Heart(threading.Thread):
         self._since = clock.iso(clock.now())
         self._ended = threading.Event()
         self._heavy = False
+        self._told_quiet = False  # quiet for another reason (the end) is not ours to lift
+        self._leaving = leaving
         self._key = broker.keys.worker(broker.options.worker_id)
 
     def run(self) -> None:
@@ -129,6 +138,9 @@ class Heart(threading.Thread):
             if not broker.quiet.is_set():
                 log.info("Quiet: finishing what runs, starting nothing more", pool=self._pool)
                 broker.quiet.set()
-        elif broker.quiet.is_set() and not self._heavy and not self._ended.is_set():
-            log.info("Taking jobs again", pool=self._pool)
-            broker.quiet.clear()
+                self._told_quiet = True
+        elif self._told_quiet:
+            self._told_quiet = False
+            if not self._heavy and not self._leaving():
+                log.info("Taking jobs again", pool=self._pool)
+                broker.quiet.clear()

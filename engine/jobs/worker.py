@@ -83,7 +83,7 @@ class WorkerProcess:
             wiped=self.reconciler.ask,
         )
         self.broker = Broker(client, keys, options, explicit(settings, self.stats))
-        self._heart = Heart(self.broker, pool, settings.worker_memory_mb, self._told)
+        self._heart = Heart(self.broker, pool, settings.worker_memory_mb, self._told, self._ending.is_set)
 
     def declare(self) -> None:
         """Declare the pool's actors."""
