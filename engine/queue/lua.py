@@ -122,6 +122,25 @@ local function settle_clock(queue)
   end
 end
 
+-- Moves the times of one set after the server's clock was set. by: ms to add; least: no time is earlier than this.
+local function shift(set, by, least)
+  local all = redis.call('ZRANGE', set, 0, -1, 'WITHSCORES')
+  for i = 1, #all, 2 do
+    redis.call('ZADD', set, int(math.max(tonumber(all[i + 1]) + by, least)), all[i])
+  end
+end
+
+-- last: when this queue was last looked at, which is every second while any worker lives. A clock set back would keep
+-- delays and leases for as much longer; one set forward, or a machine that slept, would take every lease from workers
+-- that are alive: they get the time to renew.
+local function mind_clock(queue, last, lease)
+  if now < last - lease then
+    for _, set in ipairs({'delayed', 'retrying', 'running'}) do shift(P .. set .. ':' .. queue, now - last, 0) end
+  elseif now > last + 3 * lease then
+    shift(P .. 'running:' .. queue, 0, now + lease)
+  end
+end
+
 local function next_due(queue)
   local soonest = nil
   for _, set in ipairs({'delayed', 'retrying', 'running'}) do
@@ -181,7 +200,9 @@ end
 local function take(queue, worker, lease, room, look)
   local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
     queue .. ':clock', 'weighted')
-  if look or not f[4] or now - tonumber(f[4]) >= CLOCK or now < tonumber(f[4]) then
+  local last = tonumber(f[4] or int(now))
+  if look or not f[4] or now - last >= CLOCK or now < last then
+    mind_clock(queue, last, lease)
     settle_clock(queue)
     redis.call('HSET', P .. 'limits', queue .. ':clock', int(now))
   end

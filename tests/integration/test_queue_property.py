@@ -1,0 +1,267 @@
+"""Random lives of the queue: whatever is enqueued, crashes, is wiped or mistimed, every wish in Postgres is served, its
+effect is there once, and every failure is recorded.
+
+The worker is the engine's own consumer, middleware and recorder, driven step by step in this thread, so that a run is
+repeatable and can be cut off anywhere. The wishes are rows of the outbox, the effects are notices.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from queue import PriorityQueue
+from typing import Any
+
+import dramatiq
+import psycopg
+import pytest
+from dramatiq.worker import WorkerThread
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.errors import BrokerUnavailable, StoreRefused, StoreUnavailable
+from engine.notify.deliver import deliver
+from engine.queue import Control, Hints, Reconciler
+from engine.queue.broker import Broker
+from engine.queue.consumer import Consumer
+from engine.queue.jobs import Proxy
+from engine.queue.lua import POISON_STARTS
+from engine.store import Transport
+from tests.support.queue import Bench, bench
+from tests.support.queue import settings as queue_settings
+
+QUEUE = "notifications"
+HOUR_MS = 3_600_000
+LEASE_S = 2.0
+
+
+class Cut(BaseException):
+    """The process ends here, as by kill -9."""
+
+
+class Switch:
+    """The real store behind a switch."""
+
+    def __init__(self, store: Transport) -> None:
+        self._store = store
+        self.away = False
+
+    def call(self, name: str, /, **params: Any) -> Any:
+        if self.away:
+            raise StoreUnavailable("The database cannot be reached.")
+        return self._store.call(name, **params)
+
+
+@dataclass
+class Life:
+    """One random life and what is known of it."""
+
+    world: Bench
+    store: Switch
+    url: str
+    kinds: dict[int, str] = field(default_factory=dict)
+    cut: Counter[int] = field(default_factory=Counter)
+    flaky_met: set[int] = field(default_factory=set)
+    number: int = 0
+
+    # ------------------------------------------------------------ steps
+
+    def wish(self, kind: str, hinted: bool) -> None:
+        row = self.store._store.call("outbox_add", kind="transactions", payload={"added": 1})["id"]
+        self.kinds[row] = kind
+        if hinted:
+            self.hint(row)
+
+    def hint(self, row: int) -> None:
+        Hints(self.world.client, self.world.keys).notification(row, None, "c")
+
+    def again(self, index: int) -> None:
+        """A second hint for a wish that was not failed."""
+        rows = [row for row, kind in self.kinds.items() if kind != "fails"]
+        if rows:
+            self.hint(rows[index % len(rows)])
+
+    def work(self, count: int, cut_at: str, freed: bool, postgres_away: bool) -> None:
+        """A process that runs up to ``count`` jobs and may be cut off at one of them."""
+        self.number += 1
+        name = f"host:{self.number}:x"
+        broker, consumer = self.process(name)
+        self.store.away = postgres_away
+        try:
+            for n in range(count):
+                proxy = self.take(consumer)
+                if proxy is None:
+                    break
+                last = n == count - 1
+                self.run(broker, consumer, proxy, cut_at if last else "")
+        except Cut:
+            if freed:  # as a host does that saw it end
+                Control(self.world.client, self.world.keys).free(name)
+        finally:
+            self.store.away = False
+
+    def wipe(self) -> None:
+        for key in list(self.world.client.scan_iter(match=f"*{self.world.keys.namespace}*", count=1000)):
+            self.world.client.delete(key)
+
+    def clock(self, ms: int) -> None:
+        """The server's clock is set by ``ms``: all that is stored is as much further in the past."""
+        keys = self.world.keys
+        for name in (keys.delayed(QUEUE), keys.retrying(QUEUE), keys.running(QUEUE)):
+            found: Any = self.world.client.zrange(name, 0, -1, withscores=True)
+            for member, score in found:
+                self.world.client.zadd(name, {member: score - ms})
+        last = self.world.client.hget(keys.limits, f"{QUEUE}:clock")
+        if last:
+            self.world.client.hset(keys.limits, f"{QUEUE}:clock", str(int(last) - ms))
+
+    def reconcile(self) -> None:
+        Reconciler(self.store, self.world.client, self.world.keys).run_once()
+
+    # ------------------------------------------------------------ a process
+
+    def process(self, name: str) -> tuple[Broker, Consumer]:
+        given = queue_settings(lease_s=LEASE_S, backoff_first_s=0.001, max_attempts=2, keep_failed=10_000)
+        broker = self.world.broker(name, threads=1, given=given)
+        dramatiq.actor(
+            actor_name="deliver_notice", queue_name=QUEUE, broker=broker, takes_job=True, throws=BaseException
+        )(self.act)
+        return broker, Consumer(broker, QUEUE)
+
+    def act(self, outbox_id: int, correlation: str, job: Proxy) -> None:
+        kind = self.kinds[outbox_id]
+        if kind == "fails":
+            raise StoreRefused("The database refused.", sqlstate="23514")
+        if kind == "flaky" and outbox_id not in self.flaky_met:
+            self.flaky_met.add(outbox_id)
+            raise ValueError("not this time")
+        deliver(self.store, outbox_id)
+
+    def take(self, consumer: Consumer) -> Proxy | None:
+        """One job if there is one now: the look of a consumer without its sleep."""
+        consumer._fetch()
+        consumer._forget()
+        return consumer._ready.popleft() if consumer._ready else None
+
+    def run(self, broker: Broker, consumer: Consumer, proxy: Proxy, cut_at: str) -> None:
+        target = int(proxy.job.item_id)
+        if cut_at == "taken":
+            self.cut[target] += 1
+            raise Cut
+        if cut_at in ("settling", "recording"):
+            self.cut[target] += 1
+            name = "_persist" if cut_at == "settling" else "_record"
+            real = getattr(consumer, name)
+
+            def cut(*args: Any) -> Any:
+                if cut_at == "recording":
+                    real(*args)  # Postgres has it, Redis does not
+                raise Cut
+
+            setattr(consumer, name, cut)
+        broker.quiet.set()  # the next job is taken by a step of its own
+        work: PriorityQueue[Any] = PriorityQueue()
+        work.put(1)
+        work.get()
+        thread = WorkerThread(broker=broker, consumers={QUEUE: _Post(consumer)}, work_queue=work, worker_timeout=100)  # type: ignore[dict-item]
+        thread.process_message(proxy)
+        broker.quiet.clear()
+
+    # ------------------------------------------------------------ the end
+
+    def settle(self) -> None:
+        """Let the dust settle: processes that are not cut off, a reconciler, and time."""
+        for _ in range(200):
+            self.reconcile()
+            self.work(50, "", False, False)
+            self.clock(20_000 if self.number % 2 else 3_000)
+            if self.quiet():
+                return
+        raise AssertionError(f"still unfinished: {self.store.call('unfinished')}")
+
+    def quiet(self) -> bool:
+        keys = self.world.keys
+        live = [
+            int(self.world.client.zcard(name))
+            for name in (keys.delayed(QUEUE), keys.retrying(QUEUE), keys.running(QUEUE))
+        ]
+        return not any(live) and not self.store.call("unfinished")["outbox"] and not self.waiting()
+
+    def waiting(self) -> int:
+        keys = self.world.keys
+        return sum(int(self.world.client.llen(keys.ring(QUEUE, lane))) for lane in ("high", "medium", "low"))
+
+    def check(self) -> None:
+        with psycopg.connect(self.url) as connection:
+            notices = dict(connection.execute("select outbox_id, count(*) from syncdesk.notices group by 1").fetchall())
+            rows = connection.execute("select arguments ->> 'outbox_id', error ->> 'code' from syncdesk.failed_jobs")
+            failures: dict[int, list[str]] = {}
+            for target, code in rows.fetchall():
+                failures.setdefault(int(target), []).append(code)
+            counted = connection.execute("select coalesce(sum(count), 0) from syncdesk.failure_groups").fetchone()
+        assert counted is not None
+        assert int(counted[0]) == sum(len(codes) for codes in failures.values())
+        for row, kind in self.kinds.items():
+            codes = failures.get(row, [])
+            assert notices.get(row, 0) <= 1
+            if kind == "fails":
+                assert len(codes) == 1, (row, codes)
+                assert row not in notices
+            elif self.cut[row] < POISON_STARTS:
+                assert notices.get(row) == 1, (row, kind, codes, self.cut[row])
+                assert codes == []
+            else:
+                assert notices.get(row) == 1 or codes == ["POISON"]
+
+
+class _Post:
+    """Where Dramatiq's worker thread hands a job back."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def post_process_message(self, message: dramatiq.MessageProxy) -> None:
+        self._consumer.ack(message)
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("wish"), st.sampled_from(["ok", "ok", "flaky", "fails"]), st.booleans()),
+    st.tuples(st.just("again"), st.integers(0, 20)),
+    st.tuples(
+        st.just("work"),
+        st.integers(1, 6),
+        st.sampled_from(["", "", "taken", "settling", "recording"]),
+        st.booleans(),
+        st.sampled_from([False, False, True]),
+    ),
+    st.tuples(st.just("wipe")),
+    st.tuples(st.just("clock"), st.sampled_from([HOUR_MS, -HOUR_MS, 3_000])),
+    st.tuples(st.just("reconcile")),
+)
+
+
+@settings(
+    max_examples=int(os.environ.get("SYNCDESK_TEST_LIVES", "40")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=st.lists(STEPS, min_size=3, max_size=30))
+@pytest.mark.timeout(600)
+def test_every_wish_is_served_once(
+    steps: list[tuple[Any, ...]], redis_url: str, store: Transport, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("truncate syncdesk.outbox, syncdesk.notices, syncdesk.failed_jobs")
+        connection.execute("truncate syncdesk.failure_groups cascade")
+    switch = Switch(store)
+    with bench(redis_url, f"p{uuid.uuid4().hex[:10]}", switch) as world:
+        life = Life(world, switch, database_url)
+        for name, *arguments in steps:
+            try:
+                getattr(life, name)(*arguments)
+            except (BrokerUnavailable, StoreUnavailable):
+                continue
+        life.settle()
+        life.check()
