@@ -171,6 +171,7 @@ class Desk:
             "routing_numbers": [],
             "dtc_numbers": [],
             "oauth": found.oauth,
+            "connection_availability": "SUPPORTED",
         }
         if options.get("include_optional_metadata"):
             view |= {"url": None, "primary_color": found.color, "logo": None}
