@@ -66,7 +66,9 @@ class Settings:
     )
     webhook_url: str | None = _setting(None, "SYNCDESK_WEBHOOK_URL", "Address of our webhook receiver given to Plaid")
     # Listeners
-    api_port: int | None = _setting(None, "API_PORT", "Public listener (3000 on the default profile)", low=0, high=65535)
+    api_port: int | None = _setting(
+        None, "API_PORT", "Public listener (3000 on the default profile)", low=0, high=65535
+    )
     worker_health_port: int | None = _setting(
         None, "WORKER_HEALTH_PORT", "Health listener (3003 on the default profile)", low=0, high=65535
     )
@@ -75,6 +77,10 @@ class Settings:
     admin_port: int = _setting(0, "SYNCDESK_ADMIN_PORT", "Admin listener; 0: a free port", low=0, high=65535)
     admin_bind: str = _setting("127.0.0.1", "SYNCDESK_ADMIN_BIND", "Address of the admin listener")
     admin_hosts: str = _setting("", "SYNCDESK_ADMIN_HOSTS", "Further Host names it answers to, comma separated")
+    admin_tls_cert: str | None = _setting(
+        None, "SYNCDESK_ADMIN_TLS_CERT", "Certificate chain of the admin listener, PEM file"
+    )
+    admin_tls_key: str | None = _setting(None, "SYNCDESK_ADMIN_TLS_KEY", "Private key of that certificate, PEM file")
     admin_token: str | None = _setting(
         None, "SYNCDESK_TOKEN", "Admin token of the API; none: a new one at each start", secret=True
     )
@@ -93,8 +99,12 @@ class Settings:
     sync_threads: int = _setting(5, "SYNCDESK_SYNC_THREADS", "Threads of one sync worker process", low=1, high=64)
     event_threads: int = _setting(10, "SYNCDESK_EVENT_THREADS", "Threads of one event worker process", low=1, high=64)
     max_attempts: int = _setting(4, "SYNCDESK_MAX_ATTEMPTS", "Attempts of a job, the first included", low=1, high=20)
-    backoff_first_s: float = _setting(15.0, "SYNCDESK_BACKOFF_FIRST_S", "Wait before the second attempt", low=0, high=3600)
-    backoff_factor: float = _setting(4.0, "SYNCDESK_BACKOFF_FACTOR", "Each further wait is so many times longer", low=1, high=10)
+    backoff_first_s: float = _setting(
+        15.0, "SYNCDESK_BACKOFF_FIRST_S", "Wait before the second attempt", low=0, high=3600
+    )
+    backoff_factor: float = _setting(
+        4.0, "SYNCDESK_BACKOFF_FACTOR", "Each further wait is so many times longer", low=1, high=10
+    )
     backoff_jitter: float = _setting(0.2, "SYNCDESK_BACKOFF_JITTER", "Share by which a wait varies", low=0, high=1)
     keep_failed: int = _setting(50, "SYNCDESK_KEEP_FAILED", "Failed jobs kept a queue", low=1, high=1_000_000)
     keep_done: int = _setting(10, "SYNCDESK_KEEP_DONE", "Completed jobs kept a queue", low=0, high=100_000)

@@ -172,7 +172,10 @@ class Alone:
 
 @dataclass(kw_only=True)
 class Context:
-    """Everything the three apps need. ``version`` is Syncdesk's own."""
+    """Everything the three apps need. ``version`` is Syncdesk's own.
+
+    ``own_pid``: health speaks for this one worker process of this machine, not for the whole install.
+    """
 
     settings: Settings
     profile: str
@@ -190,3 +193,4 @@ class Context:
     inbox: Inbox
     linking: Linking
     direct_sync: DirectSync
+    own_pid: int | None = None

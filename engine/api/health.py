@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -30,29 +31,36 @@ def health(call: Call) -> Response:
 def check(context: Context) -> types.Health:
     """Look at broker, database and consumers. Alive means that every queue has a consumer that reports."""
     starting = context.host.status().engine.state in {"starting", "stopping"}
-    checks: list[types.Check] = []
-    try:
-        workers = [row for row in context.view.workers() if row["heartbeat_age_s"] < FRESH_S]
-        checks.append(types.Check("queue", True))
-        served = {queue for row in workers for queue in row["queues"] if row["state"] in {"running", "quiet"}}
-        for queue in QUEUE_LABELS:
-            there = queue in served
-            checks.append(types.Check(queue, there, "" if there else "No consumer reports."))
-    except BrokerUnavailable as error:
-        checks.append(types.Check("queue", False, error.message))
-        checks += [types.Check(queue, False, "Unknown while the queue does not answer.") for queue in QUEUE_LABELS]
-    database = True
+    checks = _consumers(context)
+    consuming = all(entry.ok for entry in checks)
     try:
         context.store.call("settings_get", key="health")
     except SyncdeskError as error:
-        database = False
         checks.append(types.Check("database", False, error.message))
     else:
         checks.append(types.Check("database", True))
-    consuming = all(entry.ok for entry in checks if entry.name in QUEUE_LABELS)
     if consuming:
-        return types.Health("alive" if database else "degraded", context.version, checks)
+        return types.Health("alive" if checks[-1].ok else "degraded", context.version, checks)
     return types.Health("starting" if starting else "dead", context.version, checks)
+
+
+def _consumers(context: Context) -> list[types.Check]:
+    wanted = list(QUEUE_LABELS)
+    try:
+        workers = [row for row in context.view.workers() if row["heartbeat_age_s"] < FRESH_S]
+    except BrokerUnavailable as error:
+        unknown = "Unknown while the queue does not answer."
+        return [types.Check("queue", False, error.message), *(types.Check(queue, False, unknown) for queue in wanted)]
+    if context.own_pid is not None:
+        here = socket.gethostname()
+        workers = [row for row in workers if row["pid"] == context.own_pid and row["host"] == here]
+        wanted = [queue for queue in QUEUE_LABELS if queue in workers[0]["queues"]] if workers else ["worker"]
+    served = {queue for row in workers for queue in row["queues"] if row["state"] in {"running", "quiet"}}
+    found = [types.Check("queue", True)]
+    for queue in wanted:
+        there = queue in served
+        found.append(types.Check(queue, there, "" if there else "No consumer reports."))
+    return found
 
 
 def metrics(call: Call) -> Response:

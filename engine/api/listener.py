@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import socket
 import sys
@@ -33,7 +34,9 @@ def bind(label: str, address: str, port: int) -> socket.socket:
         StartError: the port is taken, not allowed, or the address is not of this machine.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named since asyncio switches Nagle's delay off only where it is TCP by name: left out, every
+    # answer in two pieces waits 40 ms for the caller's delayed acknowledgement.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform == "win32":
             # There SO_REUSEADDR would let a second program take the port of a running one.
@@ -59,11 +62,22 @@ def _why(error: OSError) -> str:
     return (error.strerror or os.strerror(error.errno or 0)).lower()
 
 
-def url(sock: socket.socket) -> str:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a listener on that address."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def url(sock: socket.socket, *, tls: bool = False) -> str:
     """The listener's address as a URL; a wildcard address is shown as this machine's own."""
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def guarded() -> type[HttpToolsProtocol]:
@@ -123,8 +137,12 @@ def guarded() -> type[HttpToolsProtocol]:
     return Guarded
 
 
-def server(app: Any, keep_alive_s: int = 15) -> uvicorn.Server:
-    """A uvicorn server of ``app`` that neither logs nor installs signal handlers of its own."""
+def server(app: Any, cert: str | None = None, key: str | None = None) -> uvicorn.Server:
+    """A uvicorn server of ``app`` that neither logs nor installs signal handlers of its own; with TLS by PEM files.
+
+    Raises:
+        StartError: certificate or key cannot be used.
+    """
     import uvicorn
 
     config = uvicorn.Config(
@@ -139,10 +157,15 @@ def server(app: Any, keep_alive_s: int = 15) -> uvicorn.Server:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        timeout_keep_alive=keep_alive_s,
+        timeout_keep_alive=15,
         timeout_graceful_shutdown=2,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
     )
-    config.load()
+    try:
+        config.load()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise StartError(f"The certificate {cert} and its key cannot be used: {error}.") from error
     made = uvicorn.Server(config)
     made.lifespan = config.lifespan_class(config)
     return made

@@ -28,50 +28,77 @@ START_S = 10.0
 
 @dataclass(frozen=True)
 class Sockets:
-    """The bound sockets of the three listeners: bound first, so that everybody can be told the ports."""
+    """The bound sockets: bound first, so that everybody can be told the ports. A worker alone has only ``health``."""
 
-    public: socket.socket
-    admin: socket.socket
+    public: socket.socket | None
+    admin: socket.socket | None
     health: socket.socket
+    tls: bool = False
 
     def endpoints(self) -> types.Endpoints:
-        """The three addresses as URLs."""
+        """The addresses as URLs."""
         from engine.api import listener
 
         return types.Endpoints(
-            public=listener.url(self.public), admin=listener.url(self.admin), health=listener.url(self.health)
+            public=listener.url(self.public) if self.public else None,
+            admin=listener.url(self.admin, tls=self.tls) if self.admin else None,
+            health=listener.url(self.health),
         )
 
     def close(self) -> None:
         for sock in (self.public, self.admin, self.health):
-            sock.close()
+            if sock is not None:
+                sock.close()
 
 
 def bind(profile: str, settings: Settings) -> Sockets:
     """Bind all three sockets by the settings; only the profile named default takes 3000 and 3003 by itself.
 
     Raises:
-        StartError: a port is taken or may not be used; none stays bound then.
+        StartError: a port is taken or may not be used, or the admin listener would be open to others without
+            TLS; none stays bound then.
     """
     from engine.api import listener
 
-    default = profile == DEFAULT
-    public = settings.api_port if settings.api_port is not None else (PUBLIC_PORT if default else 0)
-    health = settings.worker_health_port if settings.worker_health_port is not None else (HEALTH_PORT if default else 0)
+    tls = bool(settings.admin_tls_cert and settings.admin_tls_key)
+    if not tls and not listener.is_loopback(settings.admin_bind):
+        raise StartError(
+            f"The admin listener may leave this machine ({settings.admin_bind}) only with TLS: set "
+            "SYNCDESK_ADMIN_TLS_CERT and SYNCDESK_ADMIN_TLS_KEY, or keep it on loopback behind an SSH tunnel."
+        )
+    public = settings.api_port if settings.api_port is not None else (PUBLIC_PORT if profile == DEFAULT else 0)
     made: list[socket.socket] = []
     try:
         made.append(listener.bind("public", settings.api_bind, public))
         made.append(listener.bind("admin", settings.admin_bind, settings.admin_port))
-        made.append(listener.bind("health", settings.health_bind, health))
+        made.append(_bind_health(profile, settings))
     except StartError:
         for sock in made:
             sock.close()
         raise
-    return Sockets(*made)
+    return Sockets(made[0], made[1], made[2], tls)
+
+
+def bind_health(profile: str, settings: Settings) -> Sockets:
+    """Bind the health listener alone, for a part in a container of its own.
+
+    Raises:
+        StartError: the port is taken or may not be used.
+    """
+    return Sockets(None, None, _bind_health(profile, settings))
+
+
+def _bind_health(profile: str, settings: Settings) -> socket.socket:
+    from engine.api import listener
+
+    port = settings.worker_health_port if settings.worker_health_port is not None else None
+    return listener.bind(
+        "health", settings.health_bind, (HEALTH_PORT if profile == DEFAULT else 0) if port is None else port
+    )
 
 
 class Servers:
-    """Serves public, admin and health listeners on one event loop in a thread of its own."""
+    """Serves the listeners whose sockets it is given on one event loop in a thread of its own."""
 
     def __init__(self, context: Context, sockets: Sockets) -> None:
         self._context, self._sockets = context, sockets
@@ -82,13 +109,15 @@ class Servers:
         self._thread = threading.Thread(target=self._run, name="listeners", daemon=True)
 
     def start(self) -> None:
-        """Return when all three answer.
+        """Return when all of them answer.
 
         Raises:
             StartError: they did not come up.
         """
         self._thread.start()
         if not self._ready.wait(START_S) or self._error is not None:
+            if isinstance(self._error, StartError):
+                raise self._error
             raise StartError("The listeners did not start.") from self._error
 
     def stop(self) -> None:
@@ -121,8 +150,9 @@ class Servers:
         fan, watch = Fan(self._context.events), PauseWatch(self._context)
         close: list[Callable[[], None]] = []
         servers = build(self._context, self._sockets, fan, close)
-        fan.start()
-        watch.start()
+        if self._sockets.admin is not None:
+            fan.start()
+            watch.start()
         try:
             for server, sock in servers:
                 await server.startup(sockets=[sock])
@@ -141,22 +171,28 @@ def build(
     """The servers with their sockets; ``close`` is filled with what must be ended after them."""
     from engine.api import listener
 
-    return [(listener.server(app), sock) for app, sock in applications(context, sockets, fan, close)]
+    settings = context.settings
+    keys = (settings.admin_tls_cert, settings.admin_tls_key) if sockets.tls else (None, None)
+    return [
+        (listener.server(app, *(keys if sock is sockets.admin else (None, None))), sock)
+        for app, sock in applications(context, sockets, fan, close)
+    ]
 
 
 def applications(
     context: Context, sockets: Sockets, fan: Fan, close: list[Callable[[], None]]
 ) -> list[tuple[ASGIApp, socket.socket]]:
-    """The three ASGI applications with the sockets they belong on."""
+    """The ASGI applications with the sockets they belong on."""
     from engine.api import admin, guard, health, public
     from engine.api.routing import application
 
-    door = public.Door(context)
-    close.append(door.close)
-    port = sockets.admin.getsockname()[1]
-    hosts = guard.hosts(port, context.settings.admin_bind, context.settings.admin_hosts)
-    return [
-        (application(context, public.routes(door), threads=32), sockets.public),
-        (guard.Guard(application(context, admin.routes(fan)), hosts), sockets.admin),
-        (application(context, health.routes(), threads=4), sockets.health),
-    ]
+    found: list[tuple[ASGIApp, socket.socket]] = [(application(context, health.routes(), threads=4), sockets.health)]
+    if sockets.public is not None:
+        door = public.Door(context)
+        close.append(door.close)
+        found.append((application(context, public.routes(door), threads=32), sockets.public))
+    if sockets.admin is not None:
+        port = sockets.admin.getsockname()[1]
+        hosts = guard.hosts(port, context.settings.admin_bind, context.settings.admin_hosts)
+        found.append((guard.Guard(application(context, admin.routes(fan)), hosts), sockets.admin))
+    return found

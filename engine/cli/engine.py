@@ -109,7 +109,12 @@ def _worker(args: argparse.Namespace) -> int:
 
     profile = common.profile()
     logs.configure(f"worker-{args.pool}", profile if child.supervised() else None)
-    code = worker.main(args.pool, settings=common.settings(profile), profile=profile)
+    settings = common.settings(profile)
+    if not child.supervised() and settings.worker_health_port is not None:
+        from engine.api import beside  # in a container each worker answers for itself
+
+        beside.serve_health(profile, settings)
+    code = worker.main(args.pool, settings=settings, profile=profile)
     worker.leave(code)
     return code
 
@@ -132,7 +137,8 @@ def _api(args: argparse.Namespace) -> int:
     sockets = server.bind(profile.name, settings)
     host = Alone(profile.name, settings, __version__, clock.iso(clock.now()))
     host.endpoints = sockets.endpoints()
-    servers = server.Servers(parts.context(__version__, Tokens(settings.admin_token or _admin_token(profile)), host), sockets)
+    tokens = Tokens(settings.admin_token or _admin_token(profile))
+    servers = server.Servers(parts.context(__version__, tokens, host), sockets)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

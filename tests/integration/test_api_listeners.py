@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import msgspec
 import pytest
 
-from engine.api import types
+from engine.api import beside, types
 from engine.api.auth import RANK, proof
 from engine.api.listener import bind
+from engine.api.server import bind as bind_all
 from engine.errors import StartError
+from engine.jobs.worker import WorkerProcess
+from engine.profile import Profile
+from engine.settings import Settings
+from engine.store.direct import Direct
 from tests.support import api as support
 from tests.support.api import Api
+from tests.support.wait import until
 
 ID = "00000000-0000-4000-8000-000000000001"
 
@@ -27,6 +36,12 @@ ID = "00000000-0000-4000-8000-000000000001"
 def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Api]:
     with support.running(tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url) as made:
         yield made
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
 
 
 def operations(api: Api) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -207,6 +222,40 @@ def test_health_and_metrics(api: Api) -> None:
     assert 'syncdesk_up{service="queue"} 1.0' in text
     assert 'syncdesk_up{service="database"} 1.0' in text
     assert 'syncdesk_queue_jobs{queue="transactions",state="waiting"} 0.0' in text
+
+
+def test_a_worker_answers_for_itself(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> None:
+    settings = Settings(redis_url=redis_url, redis_namespace=namespace, database_url=database_url)
+    store = Direct(database_url)
+    process = WorkerProcess("events", settings, None, store)
+    process.declare()
+    thread = threading.Thread(target=process.run)
+    port = free_port()
+    end = beside.serve_health(Profile("test", tmp_path), dataclasses.replace(settings, worker_health_port=port))
+    url = f"http://127.0.0.1:{port}/health"
+    try:
+        with httpx.Client(trust_env=False) as client:
+            assert client.get(url).status_code == 503
+            thread.start()
+            found = until(lambda: (answer := client.get(url)).status_code == 200 and answer.json(), what="its health")
+            assert [check["name"] for check in found["checks"]] == ["queue", "webhooks", "notifications", "database"]
+    finally:
+        process.stop()
+        thread.join(20)
+        end()
+        store.close()
+    assert not thread.is_alive()
+
+
+def test_the_admin_listener_stays_on_this_machine_without_tls(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="only with TLS"):
+        bind_all("test", Settings(admin_bind="0.0.0.0"))
+
+
+def test_answers_leave_at_once() -> None:
+    with bind("public", "127.0.0.1", 0) as sock:
+        # asyncio switches Nagle's delay off only for sockets that are TCP by name.
+        assert sock.proto == socket.IPPROTO_TCP
 
 
 def test_a_taken_port_is_one_sentence() -> None:
