@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb, set_json_loads
 
 from engine.errors import StoreUnavailable, SyncdeskError
 from engine.store import failures
 from engine.store.pool import Connection, Exhausted, Pool
 
-#: A text from this length on is sent beside the statement, not quoted in it: a page of 300 kB in 3 ms less.
-_LONG = 16_384
+#: From this many characters on, parameters travel beside the statement, not quoted in it: 300 kB in 3 ms less.
+_LARGE = 16_384
+_LIMIT = sql.SQL("set local statement_timeout = %s")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _UNITS_MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "min": 60_000.0}
 _TIMEOUTS = """
@@ -24,11 +26,18 @@ _TIMEOUTS = """
 """
 
 
+class _Statement(NamedTuple):
+    """A call, and the same with its time limit before it."""
+
+    call: sql.Composed
+    limited: sql.Composed
+
+
 class Direct:
     """Calls over a pool of connections that opens on first use and may be used from several threads.
 
-    A call is one simple-protocol message, ``set local statement_timeout; select function(...)``: one round trip, one
-    transaction, nothing prepared and nothing left in the session, as a pooler in transaction mode needs it.
+    A call is ``set local statement_timeout; select function(...)`` in one round trip and one transaction, with nothing
+    prepared and nothing left in the session, as a pooler in transaction mode needs it.
     A function's own ``statement_timeout`` counts where it has one, since Postgres itself would start to heed it only
     with the next statement.
     """
@@ -36,7 +45,7 @@ class Direct:
     def __init__(self, url: str, *, size: int = 10, timeout_s: float = 15.0, connect_s: float = 5.0) -> None:
         self._default_ms = int(timeout_s * 1000)
         self._timeouts: dict[str, int] | None = None
-        self._statements: dict[tuple[str, ...], sql.Composed] = {}
+        self._statements: dict[tuple[str, ...], _Statement] = {}
         self._pool = Pool(lambda: _connect(url, connect_s), size, wait_s=timeout_s)
 
     def call(self, name: str, /, **params: Any) -> Any:
@@ -60,27 +69,11 @@ class Direct:
         values = [_value(value) for value in params.values()]
         with self._pool.connection() as connection:
             limit = self._limit_ms(connection, name)
-            if any(isinstance(value, str) and len(value) >= _LONG for value in values):
-                return self._call_bound(connection, name, tuple(params), limit, values)
-            with connection.cursor() as cursor:
-                cursor.execute(statement, [limit, *values])
-                cursor.nextset()
-                row = cursor.fetchone()
+            run = _run_large if sum(map(_size, values)) > _LARGE else _run_small
+            row = run(connection, limit, statement, values)
         return row[0] if row else None
 
-    def _call_bound(
-        self, connection: Connection, name: str, keys: tuple[str, ...], limit: int, values: list[Any]
-    ) -> Any:
-        """The same with bound parameters, still one round trip and nothing prepared: a pipeline."""
-        self._statement(name, keys)
-        with psycopg.Cursor(connection) as limits, psycopg.Cursor(connection) as cursor:
-            with connection.pipeline(), connection.transaction():
-                limits.execute(sql.SQL("set local statement_timeout = {}").format(sql.Literal(limit)))
-                cursor.execute(self._statements["", name, *keys], values)
-            row = cursor.fetchone()
-        return row[0] if row else None
-
-    def _statement(self, name: str, keys: tuple[str, ...]) -> sql.Composed:
+    def _statement(self, name: str, keys: tuple[str, ...]) -> _Statement:
         statement = self._statements.get((name, *keys))
         if statement is None:
             for word in (name, *keys):
@@ -88,8 +81,7 @@ class Direct:
                     raise ValueError(f"{word!r} cannot be a name of a function or parameter")
             arguments = sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(f"p_{key}")) for key in keys)
             call = sql.SQL("select public.{}({})").format(sql.Identifier(f"syncdesk_{name}"), arguments)
-            statement = sql.SQL("set local statement_timeout = %s; {}").format(call)
-            self._statements["", name, *keys] = call
+            statement = _Statement(call, sql.SQL("{}; {}").format(_LIMIT, call))
             self._statements[name, *keys] = statement
         return statement
 
@@ -108,7 +100,6 @@ def _connect(url: str, connect_s: float) -> Connection:
         url,
         autocommit=True,
         prepare_threshold=None,
-        cursor_factory=psycopg.ClientCursor,
         connect_timeout=max(2, int(connect_s)),
         fallback_application_name="syncdesk",
     )
@@ -116,16 +107,45 @@ def _connect(url: str, connect_s: float) -> Connection:
     return connection
 
 
+def _run_small(connection: Connection, limit_ms: int, statement: _Statement, values: list[Any]) -> Any:
+    """One simple-protocol message, with the values quoted into it by libpq."""
+    with psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(statement.limited, [limit_ms, *values])
+        cursor.nextset()
+        return cursor.fetchone()
+
+
+def _run_large(connection: Connection, limit_ms: int, statement: _Statement, values: list[Any]) -> Any:
+    """One pipeline of the extended protocol: quoting a page of transactions would cost more than it saves."""
+    try:
+        with connection.pipeline():
+            connection.execute("begin")
+            connection.execute(sql.SQL("set local statement_timeout = {}").format(limit_ms))
+            cursor = connection.execute(statement.call, values)
+            connection.execute("commit")
+        return cursor.fetchone()
+    except psycopg.Error:
+        if connection.info.transaction_status == TransactionStatus.INERROR:
+            connection.rollback()
+        raise
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Jsonb):
+        return len(value.obj)
+    return len(value) if isinstance(value, str) else 0
+
+
 def _value(value: Any) -> Any:
     if isinstance(value, (dict, list, tuple)):
-        return Jsonb(value, dumps=_dumps)
+        return Jsonb(msgspec.json.encode(value), dumps=_as_it_is)
     if isinstance(value, float):
         raise TypeError("a float cannot be sent to the database exactly; send text")
     return value
 
 
-def _dumps(value: Any) -> bytes:
-    return msgspec.json.encode(value)
+def _as_it_is(encoded: bytes) -> bytes:
+    return encoded
 
 
 def _milliseconds(text: str) -> int:

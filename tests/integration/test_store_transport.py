@@ -60,6 +60,21 @@ def test_values_arrive_and_return_as_they_are(store_with: Transport) -> None:
     assert store_with.call("t_echo", **(given | {"json": ["a", {"b": []}]}))["json"] == ["a", {"b": []}]
 
 
+def test_large_values_arrive_whole(store_with: Transport) -> None:
+    page = {"rows": [{"name": "Café 'quoted' \\ 🏦", "amount": "12.50"}] * 5000, "flag": True}
+    text = "x'\\%é\n" * 50_000
+    answer = store_with.call("t_echo", text=text, number=-1, flag=True, json=page, none=None)
+    assert answer["json"] == page
+    assert answer["text"] == text
+
+
+def test_a_large_call_that_is_refused_leaves_the_connection_usable(store_with: Transport) -> None:
+    for _ in range(20):
+        with pytest.raises(NotFound, match="big"):
+            store_with.call("t_refuse", state="SD404", sentence="big " * 10_000)
+    assert store_with.call("t_list", n=2) == [1, 2]
+
+
 def test_null_and_bare_values(store_with: Transport) -> None:
     assert store_with.call("t_null") is None
     assert store_with.call("t_money", amount="123456789012345.67") == {"amount": "123456789012345.67"}
