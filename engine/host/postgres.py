@@ -6,6 +6,7 @@ a password. The data folder is named by Postgres' major version. Root hands it t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -172,8 +173,9 @@ class Postgres:
         os.replace(fresh, place.data)
         if self._durable:
             sync = [binaries.program(place.home, "initdb"), "--sync-only", "-D", str(place.data)]
-            arguments = (sync, self.log, place.account)
-            threading.Thread(target=server.run, args=arguments, name="initdb-sync", daemon=True).start()
+            threading.Thread(
+                target=_run_quietly, args=(sync, self.log, place.account), name="initdb-sync", daemon=True
+            ).start()
 
     def _run(self, place: _Place, sockets: Path | None, port: int, deadline: float) -> server.Server:
         while True:
@@ -286,6 +288,12 @@ def _end_orphan(data: Path) -> None:
 
 def _end(process: psutil.Process, deadline_s: float) -> None:
     server.end(process, signal.SIGINT, deadline_s)  # SIGINT is Postgres' fast shutdown
+
+
+def _run_quietly(command: list[str], log: Path, account: binaries.Account | None) -> None:
+    """Write the fresh files to disk beside everything else. That it fails when the profile goes is no news."""
+    with contextlib.suppress(StartError):
+        server.run(command, log, account)
 
 
 def _await_pid(data: Path, deadline: float) -> server.Server:

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb, set_json_loads
 
-from engine.errors import StoreUnavailable, SyncdeskError
+from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
 from engine.store import failures
 from engine.store.pool import Connection, Exhausted, Pool
 
@@ -55,6 +55,8 @@ class Direct:
             return self._call(name, params)
         except Exhausted:
             failure = StoreUnavailable("All connections to the database are in use.", function=name)
+        except UnicodeEncodeError:
+            failure = failures.from_sqlstate(name, failures.UNTRANSLATABLE)
         except psycopg.Error as error:
             failure = _failure(name, error)
         # Outside the handler, so that the driver's error, which holds values, does not travel along as context.
@@ -161,7 +163,11 @@ def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
             return failures.from_sqlstate(name, "28P01")
         if 'FATAL:  database "' in told:
             return failures.from_sqlstate(name, "3D000")
-        return failures.unavailable(name)
+        if isinstance(error, psycopg.DataError):
+            return failures.from_sqlstate(name, failures.UNTRANSLATABLE)
+        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+            return failures.unavailable(name)
+        return StoreRefused(f"The call of {name} is malformed ({type(error).__name__}).", function=name)
     diagnosis = error.diag
     return failures.from_sqlstate(
         name,

@@ -21,6 +21,8 @@ _SENTENCES = {
     "3D000": "There is no such database; check DATABASE_URL.",
 }
 TIMED_OUT = "57014"
+#: A character that no text in Postgres can hold: NUL, or half of a pair.
+UNTRANSLATABLE = "22P05"
 
 
 def from_sqlstate(

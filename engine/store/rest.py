@@ -36,6 +36,8 @@ class Rest:
             return self._client.rpc(f"syncdesk_{name}", body).execute().data
         except APIError as error:
             failure = _failure(name, error)
+        except UnicodeEncodeError:
+            failure = failures.from_sqlstate(name, failures.UNTRANSLATABLE)
         except httpx.HTTPError:
             failure = failures.unavailable(name)
         # Outside the handler, so that the client's error, which may hold values, does not travel along as context.

@@ -75,6 +75,17 @@ def test_a_large_call_that_is_refused_leaves_the_connection_usable(store_with: T
     assert store_with.call("t_list", n=2) == [1, 2]
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "half \ud83d"])
+@pytest.mark.parametrize("kind", ["text", "json"])
+def test_what_no_text_can_hold_is_refused_for_good(store_with: Transport, text: str, kind: str) -> None:
+    given = {"text": "x", "number": 1, "flag": True, "json": {}, "none": None}
+    with pytest.raises(StoreRefused) as caught:
+        store_with.call("t_echo", **(given | {kind: text if kind == "text" else {"deep": [text]}}))
+    assert caught.value.detail["sqlstate"] == "22P05"
+    assert not caught.value.retryable
+    assert store_with.call("t_list", n=1) == [1]
+
+
 def test_null_and_bare_values(store_with: Transport) -> None:
     assert store_with.call("t_null") is None
     assert store_with.call("t_money", amount="123456789012345.67") == {"amount": "123456789012345.67"}
