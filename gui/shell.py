@@ -22,6 +22,8 @@ from gui.pages.base import CardPage, Page
 from gui.pages.overview import OverviewPage
 from gui.rail import Entry, Rail
 
+CALM_MS = 60_000
+"""Notices that need nothing are shown at most this often."""
 OVERVIEW_S = 1.0
 """Other pages need badges and state alone: the overview is fetched at most this often for them."""
 
@@ -143,6 +145,9 @@ class Shell(Fill):
         self._pace.setSingleShot(True)
         self._pace.setInterval(round(OVERVIEW_S * 1000))
         self._pace.timeout.connect(desk.overview.refresh)
+        self._calm = QTimer(self)
+        self._calm.setSingleShot(True)
+        self._calm.setInterval(CALM_MS)
         self._link_changed()
 
     def _keys(self) -> None:
@@ -320,8 +325,14 @@ class Shell(Fill):
                 break
             fresh.append(notice)
         self._seen_notice = newest
-        for notice in reversed(fresh):
+        loud = [notice for notice in reversed(fresh) if notice.tone in {"warn", "error"}]
+        for notice in loud:
             self.toast.queue(f"{notice.title}. {notice.sentence}".strip(), self._opener(notice.target))
+        quiet = [notice for notice in fresh if notice not in loud]
+        if quiet and not loud and not self.toast.isVisible() and not self._calm.isActive():
+            self._calm.start()  # good news in a row is said once, not for ever
+            newest_one = quiet[0]
+            self.toast.queue(f"{newest_one.title}. {newest_one.sentence}".strip(), self._opener(newest_one.target))
 
     def _opener(self, target: str | None) -> Callable[[], None] | None:
         kind, _, found = (target or "").partition(":")

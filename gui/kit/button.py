@@ -143,7 +143,8 @@ class Button(KeyFocus, QPushButton):
         size = self._icon_size
         middle = self.height() / 2
         if not self.text():
-            icons.draw(painter, self._icon, theme.color(tint), (self.width() - size) / 2, middle - size / 2, size)
+            if self._icon:
+                icons.draw(painter, self._icon, theme.color(tint), (self.width() - size) / 2, middle - size / 2, size)
             return
         at = float(self._pad)
         if self._icon:

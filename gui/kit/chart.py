@@ -32,6 +32,7 @@ class AreaChart(KeyFocus, QWidget):
         super().__init__()
         self._theme, self._name = themes.current(), name
         self._slots: Sequence[types.ChartSlot] = ()
+        self._given: Sequence[types.ChartSlot] = ()
         self._span = "24h"
         self._until: str | None = None
         self._canvas: QPixmap | None = None
@@ -43,13 +44,15 @@ class AreaChart(KeyFocus, QWidget):
         self._theme.changed.connect(self._redraw)
 
     def sizeHint(self) -> QSize:
-        return QSize(640, 294)
+        return QSize(640, self._theme.size("chart.height"))
 
     def show_chart(self, chart: types.Chart, until: str | None = None) -> None:
         """Show a chart; ``until``: nothing is known since that time."""
-        if chart.slots == self._slots and chart.span == self._span and until == self._until:
+        if chart.slots == self._given and chart.span == self._span and until == self._until:
             return
-        self._slots, self._span, self._until = chart.slots, chart.span, until
+        self._given = chart.slots
+        self._slots = [slot if slot.known or not (slot.done or slot.failed) else _known(slot) for slot in chart.slots]
+        self._span, self._until = chart.span, until
         done, failed = sum(slot.done for slot in chart.slots), sum(slot.failed for slot in chart.slots)
         self.setAccessibleName(f"{self._name}: {words.count(done)} done, {words.count(failed)} failed")
         self._redraw()
@@ -105,6 +108,10 @@ class AreaChart(KeyFocus, QWidget):
         painter.setPen(QPen(theme.color("chart.line"), 1.5))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         for first, last in self._known_runs():
+            if first == last:  # one slot alone is no line: a level as wide as a slot
+                half = (self.width() - LEFT) / max(1, len(slots) - 1) / 2
+                left = QPointF(max(float(LEFT), points[first].x() - half), points[first].y())
+                painter.drawLine(left, QPointF(min(points[first].x() + half, self.width()), points[first].y()))
             painter.drawPolyline(QPolygonF(points[first : last + 1]))
         self._draw_failed(painter, highest, high)
         self._draw_unknown(painter, high)
@@ -137,7 +144,9 @@ class AreaChart(KeyFocus, QWidget):
         for at in places:
             start = at if start is None or at - 1 not in places else start
             if at + 1 not in places:
-                left, right = self._x(max(start - 1, 0)), self._x(min(at + 1, len(self._slots) - 1))
+                half = (self.width() - LEFT) / max(1, len(self._slots) - 1) / 2
+                left = max(float(LEFT), self._x(start) - half)
+                right = min(float(self.width()), self._x(at) + half)
                 painter.fillRect(QRectF(left, TOP, right - left, high), theme.color("bg.pressed"))
         if self._until is not None and self._slots:
             room = QRectF(LEFT, TOP + 2, self.width() - LEFT - 34, 16)
@@ -191,6 +200,11 @@ class AreaChart(KeyFocus, QWidget):
             else f"{words.day_and_time(slot.at)}\nno data"
         )
         QToolTip.showText(spot, said, self)  # type: ignore[call-overload]
+
+
+def _known(slot: types.ChartSlot) -> types.ChartSlot:
+    """A slot in which something ended is known, also where it began before the statistics did."""
+    return types.ChartSlot(slot.at, slot.done, slot.failed, True)
 
 
 class RunStrip(QWidget):

@@ -26,7 +26,8 @@ class Banner(QFrame):
 
     acted = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, *, stacked: bool = False) -> None:
+        """``stacked``: the action under the words, where there is little width."""
         super().__init__(parent)
         self._tone = "warn"
         self._glyph = Glyph("state-degraded", "state.warn.solid", 16)
@@ -40,9 +41,13 @@ class Banner(QFrame):
         layout = row(10, (12, 12, 12, 12))
         layout.addWidget(self._glyph, 0, Qt.AlignmentFlag.AlignTop)
         layout.addLayout(words, 1)
-        layout.addWidget(self.button, 0, Qt.AlignmentFlag.AlignVCenter)
+        if stacked:
+            words.addSpacing(6)
+            words.addWidget(self.button)
+        else:
+            layout.addWidget(self.button, 0, Qt.AlignmentFlag.AlignVCenter)
         self.setLayout(layout)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
 
     def tell(self, tone: str, icon: str, title: str, sentence: str, action: str = "", kind: Kind = "outline") -> None:
         """Show; an empty ``action`` shows no button."""

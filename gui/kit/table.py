@@ -30,16 +30,21 @@ class Table(QWidget):
         rules: bool = True,
         clickable: bool = False,
         tip_of: Callable[[Any], str] | None = None,
+        least: int = 0,
     ) -> None:
+        """``least``: rows below that number may be left out where there is no room; 0: every row has its place."""
         super().__init__()
         self._theme = themes.current()
         self._columns, self._high, self._edge, self._rules = columns, high, edge, rules
         self._name, self._sentence, self._tip_of, self._clickable = name, sentence, tip_of, clickable
         self._rows: list[Any] = []
         self._hot = -1
+        self._least = least
         self.faded = False
         self.setMouseTracking(clickable or tip_of is not None)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setSizePolicy(
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum if least else QSizePolicy.Policy.Fixed
+        )
         if clickable:
             self.setCursor(Qt.CursorShape.PointingHandCursor)
 
@@ -65,13 +70,15 @@ class Table(QWidget):
         return QSize(240, len(self._rows) * self._high)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(120, self.sizeHint().height())
+        return QSize(120, min(len(self._rows), self._least or len(self._rows)) * self._high)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter, theme = QPainter(self), self._theme
         rooms = boxes(self._columns, self.width(), self._edge)
         for place, row in enumerate(self._rows):
             top = place * self._high
+            if self._least and top + self._high > self.height():
+                break
             if place == self._hot and self._clickable:
                 painter.fillRect(0, top, self.width(), self._high, theme.color("bg.hover"))
             for column, box in zip(self._columns, rooms, strict=True):

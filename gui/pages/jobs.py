@@ -135,7 +135,7 @@ class JobsPage(ListPage):
         self.cause_list.set_menu(self._cause_menu)
         self.job_list.opened.connect(self._open_job)
         self.job_list.left.connect(self.close_detail)
-        self.job_list.pressed.connect(lambda key, action: self._act_on(key, action))
+        self.job_list.pressed.connect(self._act_on)
         self.job_list.set_menu(self._job_menu)
         self.pane.done.connect(self._let_go)
         self.by_job.empty.acted.connect(self._clear_filters)

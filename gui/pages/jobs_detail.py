@@ -36,6 +36,7 @@ _HOPS = {
     "run_done": "state-done",
     "run_failed": "state-failed",
 }
+QUEUES = {"transactions": "Transaction sync", "webhooks": "Webhooks", "notifications": "Notifications"}
 LABELS = {
     "retry": ("Retry", "state-retrying"),
     "discard": ("Discard", ""),
@@ -168,7 +169,7 @@ class JobPane(Pane):
         self.monogram.say(words.monogram(rows.name(job)))
         self.title.say(rows.name(job))
         self.chip.show_state("job", job.state)
-        label = f"{job.label} · " if job.institution else ""
+        label = f"{QUEUES[job.queue]} · "
         self.subtitle.say(f"{label}{words.short_id(job.id)}")
         self.subtitle.set_tip(job.id)
 

@@ -165,7 +165,7 @@ def paint_name(cell: Cell, job: types.Job) -> None:
     paint.monogram(cell.painter, cell.theme, x, middle - 12, 24, words.monogram(name(job)))
     room = cell.rect.adjusted(32, 0, 0, 0)
     taken = paint.text(cell.painter, cell.theme, room, name(job))
-    if job.institution:
+    if job.label != name(job):
         rest = room.adjusted(taken + 4, 0, 0, 0)
         paint.text(cell.painter, cell.theme, rest, f"· {job.label}", "body", "text.muted")
 

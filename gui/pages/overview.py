@@ -42,7 +42,7 @@ class OverviewPage(CardPage):
         self.queues = parts.QueuesCard()
         self.services = parts.ServicesCard()
         self.activity = parts.ActivityCard()
-        for card in (self.queues, self.services, self.needs, self.lost):
+        for card in (self.queues, self.services):
             card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         self._arrange()
         self._wire()

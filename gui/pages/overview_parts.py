@@ -112,9 +112,13 @@ def _tell_engine(tile: Tile, known: types.Overview) -> None:
         tile.tell(icon, tone, "Paused", f"Nothing syncs until {when or 'you resume'}.")
     elif engine.state == "running":
         jobs = f"{words.plural(figures.running, 'job')} running, {words.count(figures.waiting)} waiting."
-        tile.tell(icon, tone, "Running", f"{jobs} Started {words.day_and_time(engine.started_at)}.")
+        tile.tell(icon, tone, "Running", f"{jobs} Started {_lower(words.day_and_time(engine.started_at))}.")
     else:
         tile.tell(icon, tone, str(spec["label"]), engine.step or "")
+
+
+def _lower(said: str) -> str:
+    return said[:1].lower() + said[1:] if said.startswith(("Today", "Yesterday")) else said
 
 
 def _tell_banks(tile: Tile, data: types.BankData) -> None:
@@ -190,8 +194,10 @@ class NeedsCard(Card):
         if isinstance(need, types.Need) and need.kind == "item":
             title = f"{need.subject}: {need.title[:1].lower()}{need.title[1:]}"
         names = column(0)
+        names.addStretch(1)
         names.addWidget(Label(title, "strong"))
         names.addWidget(Label(need.sentence, "small", "text.secondary"))
+        names.addStretch(1)
         line = row(12, (15, 0, 11, 0))
         line.addWidget(Glyph(icon, f"state.{tone}.solid", 20))
         line.addLayout(names, 1)
@@ -437,14 +443,14 @@ class ActivityCard(Card):
         self._away.hide()
         self.table = Table(
             [Column("", 0, self._draw)], 32, "Recent activity", lambda row: row.text,
-            edge=15, rules=False, tip_of=lambda row: f"{row.text}\n{words.exact(row.at)}",
+            edge=15, rules=False, tip_of=lambda row: f"{row.text}\n{words.exact(row.at)}", least=2,
         )  # fmt: skip
         holder = column(4, (0, 0, 0, 12))
         wrap = row(0, (15, 0, 15, 0))
         wrap.addWidget(self._away)
         holder.addLayout(wrap)
-        holder.addWidget(self.table)
-        holder.addStretch(1)
+        holder.addWidget(self.table, 1)
+        holder.addStretch(0)
         self.body.addLayout(holder, 1)
 
     def tell(self, rows: Sequence[types.Activity], away: str | None) -> None:
