@@ -30,12 +30,12 @@ from engine.sandbox.faults import Faults
 from engine.sandbox.institutions import find
 from engine.sandbox.items import HISTORICAL, INITIAL, NOT_READY, Item, Opening, open_item
 from engine.sandbox.journal import Journal
+from engine.sandbox.limits import Limits
 from engine.sandbox.model import Transaction, encode, identifier
 from engine.sandbox.refusals import Refusal
 from engine.sandbox.signing import Keys
 
 PUBLIC_TOKEN_S = 30 * 60
-WEBHOOK_BASE = {"environment": "sandbox"}
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Bank:
         self._public: dict[str, tuple[Item, float]] = {}
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count(1)
-        self._calls: dict[str, deque[float]] = {}
+        self.limits = Limits()
         self.random = random.Random(self.options.seed)  # noqa: S311 - a simulated life, no secret
         self._journal = Journal(self.options.state)
         self._operations: Mapping[str, Callable[..., Any]] = {
@@ -288,28 +288,6 @@ class Bank:
         self.add(item, [row])
         return row
 
-    # -- limits
-
-    def count_call(self, item: Item, client_id: str) -> None:
-        """Count a call of /transactions/sync against the limits.
-
-        Raises:
-            Refusal: one is exceeded.
-        """
-        now = clock.monotonic()
-        for name, limit in (
-            (item.item_id, self.options.item_limit),
-            (f"client:{client_id}", self.options.client_limit),
-        ):
-            if limit is None:
-                continue
-            calls = self._calls.setdefault(name, deque())
-            while calls and calls[0] < now - 60:
-                calls.popleft()
-            if len(calls) >= limit:
-                raise Refusal("TRANSACTIONS_SYNC_LIMIT")
-            calls.append(now)
-
     # -- webhooks
 
     def send(
@@ -318,7 +296,7 @@ class Bank:
         """Send a webhook; None where there is no address for it."""
         if url is None:
             return None
-        body = {"webhook_type": kind, "webhook_code": code, **fields, **WEBHOOK_BASE}
+        body = {"webhook_type": kind, "webhook_code": code, **fields, "environment": "sandbox"}
         delivery = Delivery(next(self._numbers), url, item.item_id if item else None, code, encode(body))
         self.deliveries.append(delivery)
         if item is not None:

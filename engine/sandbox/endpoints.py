@@ -54,11 +54,12 @@ class Desk:
 
     def transactions_sync(self, body: dict[str, Any], client_id: str) -> bytes:
         item = self._working(body)
-        self.bank.count_call(item, client_id)
+        options = self.bank.options
+        self.bank.limits.count(((item.item_id, options.item_limit), (f"client:{client_id}", options.client_limit)))
         if not item.sync_called:
             self.bank.set(item, sync_called=True)
-        options = body.get("options") or {}
-        account_id = options.get("account_id")
+        wishes = body.get("options") or {}
+        account_id = wishes.get("account_id")
         if account_id is not None and item.account(account_id) is None:
             raise Refusal("INVALID_ACCOUNT_ID")
         cursor = body.get("cursor")
@@ -67,7 +68,7 @@ class Desk:
             return encode(_page([], [], [], [], "", False, item.status))
         page = item.ledger.page(cursor, body.get("count", 100), account_id)
         rows = (page.added, page.modified)
-        if not options.get("include_original_description"):
+        if not wishes.get("include_original_description"):
             rows = (_plain(page.added), _plain(page.modified))
         removed = [{"transaction_id": row.transaction_id, "account_id": row.account_id} for row in page.removed]
         accounts = item.listed_accounts(item.used_accounts)

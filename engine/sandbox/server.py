@@ -173,7 +173,10 @@ class App:
     async def _controlled(self, scope: Scope, name: str, receive: Receive, send: Send) -> None:
         status = 200
         try:
-            if scope["method"] == "GET" and name in self._control.reads:
+            if any(header == b"origin" for header, _ in scope["headers"]):
+                # No page in a browser may drive the bank, whatever it can reach on this machine.
+                status, answer = 403, {"message": "The control surface is not for browsers."}
+            elif scope["method"] == "GET" and name in self._control.reads:
                 query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
                 answer = self._control.reads[name](query)
             elif scope["method"] == "POST" and name in self._control.writes:

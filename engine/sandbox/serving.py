@@ -27,6 +27,7 @@ def bind(host: str, port: int) -> socket.socket:
         else:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen(512)  # so that whoever reads the address can connect at once
     except OSError as error:
         made.close()
         raise StartError(f"The bank cannot listen on {host}:{port}: {error.strerror}.") from error

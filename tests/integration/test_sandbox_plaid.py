@@ -123,3 +123,29 @@ def refused(call: Any, request: Any) -> str:
         call(request)
     code: str = json.loads(caught.value.body)["error_code"]
     return code
+
+
+def test_the_engines_own_client(bank: RunningBank) -> None:
+    from engine.plaid import pages
+    from engine.plaid.client import PlaidClient
+    from engine.settings import Settings
+
+    client = PlaidClient(Settings(plaid_url=bank.url))
+    try:
+        exchanged = client.exchange(bank.public_token("ins_900003"))
+        bank.do("ready", item_id=exchanged.item_id)
+        raw = client.transactions_sync(exchanged.access_token, None)
+        page = pages.read(raw)
+        assert not page.has_more
+        assert json.loads(raw)["next_cursor"] == page.next_cursor
+        assert client.institution_name("ins_900003") == "桜信託銀行 Sakura Trust"
+        assert len(client.accounts_get(exchanged.access_token).accounts) == 3
+        request = {"client_name": "S", "language": "en", "country_codes": ["US"], "user": {"client_user_id": "u"}}
+        link = client.link_token_create({**request, "products": ["transactions"], "hosted_link": {}})
+        assert client.link_token_get(link.link_token).link_sessions == []
+        client.item_webhook_update(exchanged.access_token, "http://127.0.0.1:9/hook")
+        assert client.item_get(exchanged.access_token).webhook == "http://127.0.0.1:9/hook"
+        client.transactions_refresh(exchanged.access_token)
+        client.item_remove(exchanged.access_token)
+    finally:
+        client.close()

@@ -318,6 +318,11 @@ def test_a_mistake_at_the_control_surface_is_said(steady_bank: RunningBank) -> N
     assert steady_bank.raw("/sandbox/_control/faults", b'{"kind": "meteor"}').status_code == 400
 
 
+def test_no_page_in_a_browser_drives_the_bank(steady_bank: RunningBank) -> None:
+    answer = steady_bank.raw("/sandbox/_control/latency", b'{"ms": 5}', {"origin": "http://evil.example"})
+    assert answer.status_code == 403
+
+
 def test_money_keeps_every_digit(bank: RunningBank, item: dict[str, Any]) -> None:
     [made] = bank.do("transactions", item_id=item["item_id"], transactions=[{"amount": "12345678901.12345678"}])[
         "transaction_ids"
