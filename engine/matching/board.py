@@ -135,6 +135,23 @@ class Board:
             self._opened[bill_id] = opened
         return opened
 
+    def payers(self, node: Node) -> list[Key]:
+        """The payments that may pay the period."""
+        return self._payers(node[0]).get(node[1], [])
+
+    def _offers(self, key: Key) -> list[tuple[Node, Pair]]:
+        """All periods of all bills that the payment may pay."""
+        if key in self.out or key in self.taken:
+            return []
+        row = self.rows[key]
+        value = float(row.amount)
+        return [
+            ((bill_id, pair.period), pair)
+            for bill_id, model in self.models.items()
+            if model.reach[0] <= value <= model.reach[1]
+            for pair in self.edges(bill_id, row)
+        ]
+
     def component(self, keys: Iterable[Key], nodes: Iterable[Node]) -> tuple[set[Key], set[Node]]:
         """All payments and periods that hang together with the given ones."""
         reached_keys: set[Key] = set()
@@ -147,19 +164,13 @@ class Board:
                 if node in reached_nodes or node[0] not in self.models:
                     continue
                 reached_nodes.add(node)
-                waiting += [key for key in self._payers(node[0]).get(node[1], ()) if key not in reached_keys]
+                waiting += [key for key in self.payers(node) if key not in reached_keys]
             if waiting:
                 key = waiting.pop()
                 if key in reached_keys:
                     continue
                 reached_keys.add(key)
-                row = self.rows[key]
-                for bill_id in self.models:
-                    waiting_nodes += [
-                        (bill_id, pair.period)
-                        for pair in self.edges(bill_id, row)
-                        if (bill_id, pair.period) not in reached_nodes
-                    ]
+                waiting_nodes += [node for node, _ in self._offers(key) if node not in reached_nodes]
         return reached_keys, reached_nodes
 
     def solve(self, keys: Collection[Key], nodes: Collection[Node]) -> list[Choice]:
@@ -171,10 +182,9 @@ class Board:
         place = {node: index for index, node in enumerate(rows)}
         found: dict[tuple[int, int], Pair] = {}
         for column, key in enumerate(columns):
-            for bill_id in self.models:
-                for pair in self.edges(bill_id, self.rows[key]):
-                    if pair.grade != "none" and (bill_id, pair.period) in place:
-                        found[place[bill_id, pair.period], column] = pair
+            for node, pair in self._offers(key):
+                if pair.grade != "none" and node in place:
+                    found[place[node], column] = pair
         # Of equal rivals the earlier payment stands: a hair's weight, far below any real difference.
         scores = {spot: pair.score - spot[1] * 1e-7 for spot, pair in found.items()}
         chosen = sorted(assign(rows, columns, scores).items())
@@ -184,13 +194,13 @@ class Board:
         offered: defaultdict[Node, list[tuple[Pair, Key]]] = defaultdict(list)
         whole: set[Node] = set()
         for key in keys:
-            for bill_id in self.models:
-                for index, pair in enumerate(self.edges(bill_id, self.rows[key])):
-                    node = (bill_id, pair.period)
-                    if pair.part:
-                        offered[node].append((pair, key))
-                    elif pair.grade == "auto" and index == 0:
-                        whole.add(node)  # a payment of the whole amount is at hand, and nearest to this period
+            seen: set[str] = set()
+            for node, pair in self._offers(key):
+                if pair.part:
+                    offered[node].append((pair, key))
+                elif pair.grade == "auto" and node[0] not in seen:
+                    whole.add(node)  # a payment of the whole amount is at hand, and nearest to this period
+                seen.add(node[0])
         found: list[Choice] = []
         placed: set[Key] = set()
         for node in sorted(offered.keys() & set(nodes)):

@@ -75,7 +75,7 @@ def fold(text: str) -> str:
     return text.translate(_SMALL_KANA).replace("ー", "")
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=5_000)
 def normalise(text: str, *, descriptor: bool = True) -> Words:
     """Words of a descriptor, or of a name as a person typed it (``descriptor=False``: nothing is noise but articles).
 
@@ -108,7 +108,7 @@ def likeness(name: str, text: str) -> float:
     return _likeness(normalise(name, descriptor=False), normalise(text))
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=5_000)
 def _likeness(name: Words, text: Words) -> float:
     if not name.run or not text.run:
         return 0.0

@@ -118,8 +118,9 @@ def _planned(board: Board, choice: Choice, chosen: dict[Key, Choice]) -> Planned
 def _others(board: Board, choice: Choice, chosen: dict[Key, Choice]) -> list[Candidate]:
     """The strongest rivals for the period, and what spoke against each."""
     rivals = []
-    for row in board.within_reach(choice.bill_id):
-        if row.key == choice.key:
+    for key in board.payers((choice.bill_id, choice.pair.period)):
+        row = board.rows[key]
+        if key == choice.key:
             continue
         for pair in board.edges(choice.bill_id, row):
             if pair.period == choice.pair.period:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from engine.matching import categories, periods
@@ -86,10 +87,10 @@ def judge(model: Model, payment: Payment) -> Judgement | None:
     if payment.currency is not None and payment.currency != bill.currency:
         return None
     inside = bool(model.high) and model.low <= value <= model.high
-    category = categories.agreement(model.category, payment.primary, payment.detailed)
-    name = max(_name(text, payment) for text in model.names)
+    name = _named(model.names, payment.name, payment.merchant)
     if not inside and name < NAME_FITS:
         return None
+    category = categories.agreement(model.category, payment.primary, payment.detailed)
     off = None if not model.amount else value / model.amount - 1
     return Judgement(
         amount=_closeness(model, value) if inside else 0.0,
@@ -102,10 +103,12 @@ def judge(model: Model, payment: Payment) -> Judgement | None:
     )
 
 
-def _name(text: str, payment: Payment) -> float:
-    best = likeness(text, payment.name)
-    if best < 1.0 and payment.merchant:
-        best = max(best, likeness(text, payment.merchant))
+@lru_cache(maxsize=20_000)
+def _named(names: tuple[str, ...], name: str, merchant: str | None) -> float:
+    """How well the best of a bill's names fits a payment's texts; the same texts come back every month."""
+    best = max(likeness(text, name) for text in names)
+    if best < 1.0 and merchant:
+        best = max(best, *(likeness(text, merchant) for text in names))
     return best
 
 
