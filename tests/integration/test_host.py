@@ -68,7 +68,7 @@ def test_a_second_start_says_where_the_first_one_runs(idle: Engine) -> None:
     assert second.returncode == 1
     assert str(found.pid) in second.stderr
     assert str(found.admin) in second.stderr
-    assert idle.status()["engine"]["state"] == "running"
+    assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -93,7 +93,7 @@ def test_a_killed_host_leaves_nothing_behind_and_the_next_start_goes_on(idle: En
     assert not idle.profile.discovery_file.exists()
     assert "database system is shut down" in (idle.profile.logs / "postgres.log").read_text()
     idle.up()
-    assert idle.status()["engine"]["state"] == "running"
+    assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
 
 
 def test_host_and_keeper_killed_together(idle: Engine) -> None:
@@ -106,7 +106,7 @@ def test_host_and_keeper_killed_together(idle: Engine) -> None:
     assert all(process.is_running() for process in servers)
     idle.up()
     assert not any(process.is_running() for process in servers)
-    assert idle.status()["engine"]["state"] == "running"
+    assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
 
 
 def test_a_killed_keeper_is_replaced_and_does_its_work(idle: Engine) -> None:
@@ -203,7 +203,7 @@ def test_two_profiles_side_by_side() -> None:
         two.up()
         one.ready()
         first, second = one.status(), two.status()
-        assert first["engine"]["state"] == second["engine"]["state"] == "running"
+        assert first["engine"]["state"] == second["engine"]["state"] == "running", (first, second)
         assert not set(first["endpoints"].values()) & set(second["endpoints"].values())
         one.run("down")
         assert two.status()["engine"]["state"] == "running"
