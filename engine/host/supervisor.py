@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from engine import clock
@@ -152,12 +153,14 @@ class Supervisor:
         if not self._settings.redis_url:
             from engine.host.valkey import Valkey
 
-            broker = Valkey(self._profile, launched=self._told("broker"))
+            program = self._settings.valkey_server
+            broker = Valkey(self._profile, program=Path(program) if program else None, launched=self._told("broker"))
             parts.append(ServerPart("broker", "The broker", broker, self._changed, self._broker_is_up))
         if not self._settings.database_url and not self._settings.supabase_url:
             from engine.host.postgres import Postgres
 
-            database = Postgres(self._profile, launched=self._told("database"))
+            home = self._settings.postgres_home
+            database = Postgres(self._profile, home=Path(home) if home else None, launched=self._told("database"))
             parts.append(ServerPart("database", "The database", database, self._changed, self._database_is_up))
         return parts
 
