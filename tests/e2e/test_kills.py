@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import psutil
+import psycopg
 import pytest
 
 from engine import launch
@@ -15,6 +16,7 @@ from engine.api import types
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.ledger import Ledger, bank_rows
+from engine.errors import NotRunningError
 from tests.support.engines import Engine, engine
 from tests.support.wait import until
 
@@ -85,9 +87,12 @@ class World:
 
     def equal(self) -> bool:
         """Whether the database has what each bank has."""
-        with self.bank() as bank, Ledger(self.engine.profile) as ledger:
-            truth = bank.ask("truth")["items"]
-            return all(ledger.rows(item) == bank_rows(truth[item]) for item in self.items)
+        try:
+            with self.bank() as bank, Ledger(self.engine.profile) as ledger:
+                truth = bank.ask("truth")["items"]
+                return all(ledger.rows(item) == bank_rows(truth[item]) for item in self.items)
+        except (NotRunningError, psycopg.OperationalError):
+            return False  # the database is not back yet
 
     def settled(self) -> None:
         """Everything arrived, and the history tells it once."""
