@@ -156,8 +156,9 @@ class Bank:
         if username == "user_custom" or isinstance(password, dict):
             custom.parse(password)
             custom_user = password if isinstance(password, str) else encode(password).decode()
-        # Not by the seed: two banks of one seed must not give the same ids to one database.
-        number = len(self.items)
+        # The usual user is another person at every link; one with a name of its own is the same person again.
+        person = f"link {len(self.items)}" if username in ("user_good", "user_custom") else username
+        # Ids and tokens are not the seed's: two banks of one seed must not give the same ones to one database.
         opening = Opening(
             item_id=identifier(uuid.uuid4().hex),
             access_token=f"access-sandbox-{uuid.uuid4()}",
@@ -170,7 +171,7 @@ class Bank:
             days=days,
             today=_today().isoformat(),
             created_at=clock.iso(clock.now()),
-            seed=seed or f"{self.options.seed}:{number}",
+            seed=seed or f"{self.options.seed}:{person}",
             bulk=bulk,
         )
         item: Item = self._do("open", opening=msgspec.to_builtins(opening))

@@ -65,6 +65,18 @@ def test_a_bill_comes_once_a_month() -> None:
     assert max(power) > min(power) * Decimal("1.5"), "a utility follows the seasons"
 
 
+def test_a_named_user_is_the_same_person_at_every_link() -> None:
+    bank = Bank(Options(living=False))
+
+    def masks(username: str) -> list[str | None]:
+        return [each.mask for each in bank.create_item("ins_900001", username=username).accounts]
+
+    assert masks("anna") == masks("anna")
+    assert masks("user_good") != masks("user_good")
+    persistent = {bank.create_item("ins_900001", username="anna").accounts[0].persistent_account_id for _ in range(2)}
+    assert len(persistent) == 1
+
+
 def living_bank() -> tuple[Bank, Life, Item]:
     bank = Bank(Options(seed=5, living=False))
     life = Life(bank)
