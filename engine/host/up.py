@@ -66,6 +66,7 @@ class Host:
     def __init__(self, profile: Profile, settings: Settings, announce: Announce) -> None:
         self.profile = profile
         self._announce = announce
+        self._log = profile.logs / "host.log"
         self._stop = threading.Event()
         self._state: EngineState = "starting"
         self._step = ""
@@ -87,10 +88,12 @@ class Host:
             log.error("The engine did not start", reason=error.message)
             self._end()
             raise
-        except BaseException:
-            discovery.write_progress(self.profile, "failed", self._step, "The engine was interrupted while it started.")
+        except Exception as error:
+            log.exception("The engine did not start")
+            sentence = f"The engine failed inside Syncdesk ({type(error).__name__}). Its log is {self._log}."
+            discovery.write_progress(self.profile, "failed", self._step, sentence)
             self._end()
-            raise
+            raise StartError(sentence, log=str(self._log)) from error
         while not self._stop.wait(3600):
             pass
         self._end()
