@@ -42,6 +42,9 @@ def audited(
     except SyncdeskError as error:
         _write(call, action, target, reason, f"Refused: {error.message}", "")
         raise
+    kind, _, name = target.partition(":")
+    if name == "new" and done.ids:
+        target = f"{kind}:{done.ids[0]}"
     _write(call, action, target, reason, done.message, done.correlation_id or "")
     if topic is not None:
         tell(call.context, topic, target.partition(":")[2] or None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from engine.store import open_store
 if TYPE_CHECKING:
     import redis
 
-    from engine.plaid.webhooks import Verified
+    from engine.plaid.webhooks import Verified, Verifier
     from engine.store import Transport
     from engine.sync.deps import Deps
     from engine.sync.inbox import Received
@@ -54,7 +54,7 @@ class Bank:
         self._parts = parts
         self._lock = threading.Lock()
         self._deps: Deps | None = None
-        self._verifier: Any = None
+        self._verifier: Verifier | None = None
 
     @property
     def deps(self) -> Deps:
@@ -82,15 +82,22 @@ class Bank:
 
     # -- Verifier
 
-    def verify(self, headers: Any, body: bytes) -> Verified:
-        from engine.plaid.webhooks import Verifier
-
+    @property
+    def verifier(self) -> Verifier:
         if self._verifier is None:
+            from engine.plaid.webhooks import Verifier
+
             deps = self.deps
             with self._lock:
                 if self._verifier is None:
                     self._verifier = Verifier(deps.plaid.verification_key, deps.settings.plaid_webhook_secret)
-        return self._verifier.verify(headers, body)  # type: ignore[no-any-return]
+        return self._verifier
+
+    def at_once(self, headers: Mapping[str, str]) -> bool:
+        return self.verifier.at_once(headers)
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> Verified:
+        return self.verifier.verify(headers, body)
 
     # -- Inbox
 

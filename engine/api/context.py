@@ -85,6 +85,8 @@ class Control(Protocol):
 class Verifier(Protocol):
     """`engine.plaid.webhooks.Verifier`."""
 
+    def at_once(self, headers: Mapping[str, str]) -> bool: ...
+
     def verify(self, headers: Mapping[str, str], body: bytes) -> Any: ...
 
 

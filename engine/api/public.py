@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.requests import Request
@@ -24,11 +23,16 @@ from engine.api.context import Context
 from engine.api.hinting import Hinter
 from engine.api.problems import NotConfigured, Unauthorised, WrongType, problem_response
 from engine.api.routing import Call, Route, is_json, json_response, read_body
+from engine.api.threads import Threads
 from engine.errors import SyncdeskError
 from engine.logs import logger
 
 WEBHOOK_BYTES = 262_144
 WEBHOOK_THREADS = 16
+ASKING_THREADS = 2
+ASKING_MOST = 32
+ASKING_S = 9.0
+"""Plaid waits ten seconds for an answer."""
 REFUSALS_A_MINUTE = 60
 """Refused webhooks stored a minute; the rest is only counted, or a flood would fill the inbox."""
 
@@ -40,7 +44,11 @@ class Door:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._pool = ThreadPoolExecutor(WEBHOOK_THREADS, thread_name_prefix="webhook")
+        self._pool = Threads(WEBHOOK_THREADS, "webhook")
+        # Webhooks whose key has to be asked for wait apart from the others: anybody can invent key ids, and a
+        # Plaid that hangs would otherwise hold every thread.
+        self._asking = Threads(ASKING_THREADS, "webhook-key")
+        self._asked = 0
         self.hinter = Hinter()
         self._refusals = _PerMinute(REFUSALS_A_MINUTE)
 
@@ -48,6 +56,7 @@ class Door:
         """Give the last hints and end the threads."""
         self.hinter.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     async def webhook(self, request: Request, context: Context) -> Response:
         """``POST /api/webhooks/plaid``: verified, in the inbox by one commit, answered; then the hint."""
@@ -56,7 +65,32 @@ class Door:
         body = await read_body(request, WEBHOOK_BYTES)
         headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._take, headers, body)
+        if context.verifier.at_once(headers):
+            return await loop.run_in_executor(self._pool, self._take, headers, body)
+        if self._asked >= ASKING_MOST:
+            return problem_response(503, "BUSY", "Too many webhooks wait for Plaid's keys; send it again later.")
+        self._asked += 1
+        try:
+            asking = loop.run_in_executor(self._asking, self._take, headers, body)
+            return await asyncio.wait_for(asking, ASKING_S)
+        except TimeoutError:
+            return problem_response(503, "WEBHOOK_KEY_UNAVAILABLE", "Plaid does not answer with its key in time.")
+        finally:
+            self._asked -= 1
+
+    async def cron(self, request: Request, context: Context) -> Response:
+        """``POST /api/cron/sync-transactions``: the backup sync, triggered from outside."""
+        secret = context.settings.cron_secret
+        if not secret:
+            raise NotConfigured("CRON_SECRET is not set, so nobody can trigger the backup sync from outside.")
+        given = request.headers.get("authorization", "").encode("utf-8", "replace")
+        # Digests of equal length: the comparison tells nothing about the secret's.
+        wanted = hashlib.sha256(b"Bearer " + secret.encode()).digest()
+        if not hmac.compare_digest(hashlib.sha256(given).digest(), wanted):
+            raise Unauthorised("The cron secret is wrong or missing.")
+        loop = asyncio.get_running_loop()
+        done = await loop.run_in_executor(self._pool, actions.sync_stale, context, "cron")
+        return json_response(done)
 
     def _take(self, headers: Mapping[str, str], body: bytes) -> Response:
         from engine.plaid.webhooks import KeyUnavailable, Refused
@@ -102,22 +136,6 @@ class _PerMinute:
 def cron_health(call: Call) -> types.Alive:
     """``GET /api/cron/sync-transactions``: tells nothing but ok."""
     return types.Alive(ok=True)
-
-
-async def cron(request: Request, context: Context) -> Response:
-    """``POST /api/cron/sync-transactions``: the backup sync, triggered from outside."""
-    import anyio.to_thread
-
-    secret = context.settings.cron_secret
-    if not secret:
-        raise NotConfigured("CRON_SECRET is not set, so nobody can trigger the backup sync from outside.")
-    given = request.headers.get("authorization", "").encode("utf-8", "replace")
-    # Digests of equal length: the comparison tells nothing about the secret's.
-    wanted = hashlib.sha256(b"Bearer " + secret.encode()).digest()
-    if not hmac.compare_digest(hashlib.sha256(given).digest(), wanted):
-        raise Unauthorised("The cron secret is wrong or missing.")
-    done = await anyio.to_thread.run_sync(actions.sync_stale, context, "cron")
-    return json_response(done)
 
 
 def manual_sync(call: Call) -> types.Done:
@@ -169,7 +187,7 @@ def routes(door: Door) -> list[Route]:
             method="POST",
             path="/api/cron/sync-transactions",
             summary="Trigger the backup sync.",
-            raw=cron,
+            raw=door.cron,
             token=None,
             secret="cron",  # noqa: S106 - names the scheme
             answer=types.Done,

@@ -6,13 +6,13 @@ the rows, so neither can tell what the other does not do.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
-import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +21,7 @@ from starlette.routing import Route as StarletteRoute
 
 from engine.api import auth, problems
 from engine.api.context import Context
+from engine.api.threads import Threads
 from engine.api.types import TokenKind
 from engine.errors import Forbidden, UsageError
 
@@ -120,15 +121,15 @@ def is_json(request: Request) -> bool:
     return request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json"
 
 
-def application(context: Context, routes: Sequence[Route], threads: int = 16) -> Starlette:
-    """The Starlette application of a table. Handlers share ``threads`` threads."""
-    limiter = anyio.CapacityLimiter(threads)
+def application(context: Context, routes: Sequence[Route], name: str, threads: int = 16) -> Starlette:
+    """The Starlette application of a table. Handlers share ``threads`` threads, called after ``name``."""
+    pool = Threads(threads, name)
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     served = []
     for path, rows in by_path.items():
-        methods: dict[str, Endpoint] = {row.method: _endpoint(context, row, limiter) for row in rows}
+        methods: dict[str, Endpoint] = {row.method: _endpoint(context, row, pool) for row in rows}
         served.append(StarletteRoute(path, functools.partial(_choose, methods), methods=list(methods)))
     return Starlette(
         routes=served,
@@ -148,7 +149,7 @@ async def _choose(methods: Mapping[str, Endpoint], request: Request) -> Response
     return await methods["GET" if request.method == "HEAD" else request.method](request)
 
 
-def _endpoint(context: Context, route: Route, limiter: anyio.CapacityLimiter) -> Endpoint:
+def _endpoint(context: Context, route: Route, threads: Threads) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             kind = context.tokens.kind(request.headers.get("authorization"))
@@ -166,7 +167,7 @@ def _endpoint(context: Context, route: Route, limiter: anyio.CapacityLimiter) ->
             )
             if route.handler is None:
                 raise RuntimeError(f"{route.name} has no handler")
-            answer = await anyio.to_thread.run_sync(route.handler, call, limiter=limiter)
+            answer = await asyncio.get_running_loop().run_in_executor(threads, route.handler, call)
             return answer if isinstance(answer, Response) else json_response(answer)
         except Exception as error:  # noqa: BLE001 - one seam gives every failure its status and its sentence
             return problems.response(error, route.name)

@@ -186,13 +186,15 @@ def applications(
     from engine.api import admin, guard, health, public
     from engine.api.routing import application
 
-    found: list[tuple[ASGIApp, socket.socket]] = [(application(context, health.routes(), threads=4), sockets.health)]
+    found: list[tuple[ASGIApp, socket.socket]] = [
+        (application(context, health.routes(), "health", threads=4), sockets.health)
+    ]
     if sockets.public is not None:
         door = public.Door(context)
         close.append(door.close)
-        found.append((application(context, public.routes(door), threads=32), sockets.public))
+        found.append((application(context, public.routes(door), "public"), sockets.public))
     if sockets.admin is not None:
         port = sockets.admin.getsockname()[1]
         hosts = guard.hosts(port, context.settings.admin_bind, context.settings.admin_hosts)
-        found.append((guard.Guard(application(context, admin.routes(fan)), hosts), sockets.admin))
+        found.append((guard.Guard(application(context, admin.routes(fan), "admin"), hosts), sockets.admin))
     return found

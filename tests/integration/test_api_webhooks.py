@@ -163,6 +163,37 @@ def test_an_unknown_key_while_plaid_is_away_is_503(
             assert answer.json()["code"] == "WEBHOOK_KEY_UNAVAILABLE"
 
 
+def test_invented_keys_hold_up_nobody_else_while_plaid_hangs(
+    database_url: str, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    with (
+        hanging_server() as port,
+        support.running(
+            tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url,
+            plaid_url=f"http://127.0.0.1:{port}",
+        ) as api,
+    ):  # fmt: skip
+        link(api)
+        key = ec.generate_private_key(ec.SECP256R1())
+        answers: list[int] = []
+
+        def forge(number: int) -> None:
+            signed = jwt.encode({"iat": int(time.time())}, key, algorithm="ES256", headers={"kid": f"made-up-{number}"})
+            with httpx.Client(base_url=api.endpoints.public or "", trust_env=False, timeout=30) as client:
+                headers = {"Content-Type": "application/json", "Plaid-Verification": signed}
+                answers.append(client.post("/api/webhooks/plaid", content=body(), headers=headers).status_code)
+
+        forgers = [threading.Thread(target=forge, args=(number,)) for number in range(40)]
+        for forger in forgers:
+            forger.start()
+        for number in range(20):
+            assert api.webhook(body(number=number)).status_code == 200
+        for forger in forgers:
+            forger.join(60)
+        assert answers == [503] * 40
+        assert api.rows("select wanted from syncdesk.items")[0]["wanted"] == 21
+
+
 def test_size_type_and_form_are_limited(api: Api) -> None:
     big = b" " * 262_145
     assert api.webhook(big).status_code == 413

@@ -12,6 +12,7 @@ from engine.api.auth import RANK, Tokens, allowed, new_token
 from engine.api.hinting import Hinter
 from engine.api.overview import causes
 from engine.api.problems import status_of
+from engine.api.threads import Threads
 from engine.errors import (
     BrokerUnavailable,
     Conflict,
@@ -171,3 +172,30 @@ def test_causes_name_what_is_wrong_and_its_cure() -> None:
     assert [cause.code for cause in found] == ["CRASH_LOOP", "INVALID_API_KEYS", "NO_WORKERS", "HIGH_FAILURE_RATE"]
     assert all(cause.action for cause in found)
     assert causes(facts, status, rows, None)[0].code == "QUEUE_LOST"
+
+
+def test_threads_are_bounded_reused_and_abandoned() -> None:
+    threads = Threads(2, "test")
+    gate, names = threading.Event(), set()
+
+    def work() -> str:
+        gate.wait(20)
+        names.add(threading.current_thread().name)
+        return "done"
+
+    futures = [threads.submit(work) for _ in range(6)]
+    gate.set()
+    assert [future.result(20) for future in futures] == ["done"] * 6
+    assert names <= {"test-1", "test-2"}
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(lambda: 1 // 0).result(20)
+    stuck, waiting = threading.Event(), threading.Event()
+    for _ in range(2):
+        threads.submit(lambda: (waiting.set(), stuck.wait(20)))
+    assert waiting.wait(20)
+    behind = threads.submit(work)
+    threads.shutdown(cancel_futures=True)
+    assert behind.cancelled()
+    with pytest.raises(RuntimeError):
+        threads.submit(work)
+    stuck.set()
