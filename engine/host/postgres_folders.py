@@ -106,6 +106,7 @@ def _link_elsewhere(profile: Profile, folder: Path) -> None:
     """Keep the data where the account can reach it: a profile below /root, or in a temporary folder of root's."""
     temporary = Path(tempfile.gettempdir()).resolve()
     if profile.root.resolve().is_relative_to(temporary):
+        _sweep(temporary)
         place = temporary / f"syncdesk-pg-{_digest(profile)}"
     else:
         place = binaries.SHARED / "data" / _digest(profile)
@@ -113,8 +114,17 @@ def _link_elsewhere(profile: Profile, folder: Path) -> None:
         for above in (binaries.SHARED, place.parent):
             _let_through(above)
     _own_folder(place)
+    (place / "profile").write_text(str(profile.root), encoding="utf-8")
     folder.unlink(missing_ok=True)
     folder.symlink_to(place, target_is_directory=True)
+
+
+def _sweep(temporary: Path) -> None:
+    """Remove what throw-away profiles left in the temporary folder when they were deleted without us."""
+    for note in temporary.glob("syncdesk-pg-*/profile"):
+        with contextlib.suppress(OSError):
+            if not Path(note.read_text(encoding="utf-8")).exists():
+                shutil.rmtree(note.parent)
 
 
 def socket_folder(folder: Path, profile: Profile, account: binaries.Account | None) -> Path | None:

@@ -258,6 +258,26 @@ def test_roots_profile_where_the_account_cannot_go() -> None:
 
 
 @as_root
+def test_what_deleted_profiles_left_elsewhere_is_swept() -> None:
+    closed = Path(tempfile.mkdtemp(prefix="syncdesk-closed-"))
+    places = []
+    try:
+        for name in ("first", "second"):
+            profile = Profile(name, closed / name)
+            prepare(profile)
+            database = Postgres(profile, durable=False)
+            database.start()
+            database.stop()
+            places.append((profile.root / "pg").resolve())
+            if name == "first":
+                shutil.rmtree(profile.root)
+        assert [place.exists() for place in places] == [False, True]
+    finally:
+        postgres.forget(profile)
+        shutil.rmtree(closed)
+
+
+@as_root
 def test_programs_in_a_folder_closed_to_the_account_are_copied_once(
     profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
