@@ -277,3 +277,33 @@ def test_a_console_is_told_why_a_start_failed(idle: Engine, monkeypatch: pytest.
         starting = launch.start(idle.profile)
         with pytest.raises(launch.StartError, match="another program uses this port"):
             starting.wait()
+
+
+def _of_profile(made: Engine) -> list[psutil.Process]:
+    """Every process that has the profile's folder in its command line or its environment."""
+    root = str(made.profile.root)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+        except (psutil.Error, OSError):
+            continue
+        if any(root in word for word in words) and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("seen", ["keeper", "initdb", "postgres", "worker"])
+def test_killed_while_it_starts_it_leaves_nothing_behind(idle: Engine, seen: str) -> None:
+    idle.up(wait=False)
+    assert idle.process is not None
+
+    def there() -> bool:
+        return any(seen in word for process in _of_profile(idle) for word in process.cmdline()[:4])
+
+    until(there, 30, seen)
+    os.kill(idle.process.pid, signal.SIGKILL)
+    idle.process.wait(5)
+    until(lambda: not _of_profile(idle), 20, "the end of every process")
+    idle.up()
+    assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
