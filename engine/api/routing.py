@@ -152,8 +152,9 @@ async def _choose(methods: Mapping[str, Endpoint], request: Request) -> Response
 def _endpoint(context: Context, route: Route, threads: Threads) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            kind = context.tokens.kind(request.headers.get("authorization"))
+            kind = None
             if route.token is not None:
+                kind = context.tokens.kind(request.headers.get("authorization"))
                 _authorise(kind, route.token)
             if route.raw is not None:
                 return await route.raw(request, context)
