@@ -48,7 +48,7 @@ def throw_away(
     Raises:
         SyncdeskError: the engine did not start, or what ``work`` raised.
     """
-    from engine.host import up
+    from engine.host import postgres, up
 
     sweep()
     root = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -77,6 +77,7 @@ def throw_away(
                 stopped.set()
                 thread.join(10)
     finally:
+        postgres.forget(profile)
         shutil.rmtree(root, ignore_errors=True)
     if failed and not isinstance(failed[0], _Interrupted):
         raise failed[0]
@@ -101,7 +102,7 @@ def _environment(profile: Profile, extra: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     for name in names:
         os.environ.pop(name, None)
-    os.environ.update(BACKOFF, SYNCDESK_PROFILE=str(profile.root), **extra)
+    os.environ.update(BACKOFF, SYNCDESK_PROFILE=str(profile.root), SYNCDESK_SECRETS="file", **extra)
     try:
         yield
     finally:
@@ -111,6 +112,8 @@ def _environment(profile: Profile, extra: Mapping[str, str]) -> Iterator[None]:
 
 def sweep() -> None:
     """Remove the folders of demos that were killed: those that nobody holds the lock of."""
+    from engine.host import postgres
+
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = filelock.FileLock(Profile(folder.name, folder).lock_file)
         try:
@@ -120,6 +123,7 @@ def sweep() -> None:
                 pass
         except (filelock.Timeout, OSError):
             continue
+        postgres.forget(Profile(folder.name, folder))
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -262,9 +262,8 @@ class Host:
 
 def _preload() -> None:
     """Load what the listeners need while the servers start."""
-    import psycopg_pool
     import uvicorn
 
     from engine.api import admin, assemble, events, guard, health, listener, public
 
-    del psycopg_pool, uvicorn, admin, assemble, events, guard, health, listener, public
+    del uvicorn, admin, assemble, events, guard, health, listener, public
