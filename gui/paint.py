@@ -140,3 +140,10 @@ def bars(
             high = max(2.0, round(value / top * (rect.height() - 1)))
             painter.drawRoundedRect(QRectF(rect.left() + index * (width + gap), floor - high, width, high), 0.75, 0.75)
     painter.restore()
+
+
+def switch(painter: QPainter, theme: Theme, box: QRectF, on: bool) -> None:
+    """On or off, 32 × 18."""
+    rounded(painter, box, 9, theme.color("button.primary.bg" if on else "border.control"))
+    knob = QRectF(box.x() + (16 if on else 2), box.y() + 2, 14, 14)
+    rounded(painter, knob, 7, theme.color("button.primary.text") if on else QColor("white"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QActionGroup, QEnterEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QCheckBox, QMenu, QSizePolicy, QWidget
+from PySide6.QtWidgets import QAbstractButton, QMenu, QSizePolicy, QWidget
 
 from gui import icons, paint
 from gui import theme as themes
@@ -172,31 +172,6 @@ class Segments(KeyFocus, QWidget):
                 paint.rounded(painter, box, theme.radius("chip"), fill, border)
             color = "text.primary" if key == self.current else "text.secondary"
             paint.text(painter, theme, box, label, "label", color, paint.CENTER)
-
-
-class Switch(KeyFocus, QCheckBox):
-    """On or off, 32 × 18."""
-
-    ring_radius = 9
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.setAccessibleName(name)
-        self.setFixedSize(32, 24)
-
-    def hitButton(self, pos: QPoint) -> bool:
-        return self.rect().contains(pos)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        paint_switch(QPainter(self), QRectF(0, 3, 32, 18), self.isChecked())
-
-
-def paint_switch(painter: QPainter, box: QRectF, on: bool) -> None:
-    """A switch as delegates paint it too."""
-    theme = themes.current()
-    paint.rounded(painter, box, 9, theme.color("button.primary.bg" if on else "border.control"))
-    knob = QRectF(box.x() + (16 if on else 2), box.y() + 2, 14, 14)
-    paint.rounded(painter, knob, 7, theme.color("button.primary.text" if on else "bg.surface"))
 
 
 class Drop(Button):

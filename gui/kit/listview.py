@@ -96,6 +96,8 @@ class Head(QWidget):
     def __init__(self, columns: Sequence[Column], edge: int = 24, background: str = "bg.surface") -> None:
         super().__init__()
         self._theme, self._columns, self.edge, self._background = themes.current(), columns, edge, background
+        self.over: QListView | None = None
+        """The list beneath, whose scroll bar may take some of the width."""
         self.setFixedHeight(self._theme.size("row.header"))
 
     def paintEvent(self, event: QPaintEvent) -> None:
@@ -103,12 +105,13 @@ class Head(QWidget):
         if self._background:
             painter.fillRect(self.rect(), theme.color(self._background))
         painter.fillRect(0, self.height() - 1, self.width(), 1, theme.color("border.default"))
-        for column, box in zip(self._columns, boxes(self._columns, self.width(), self.edge), strict=True):
+        wide = self.over.viewport().width() if self.over is not None else self.width()
+        for column, box in zip(self._columns, boxes(self._columns, wide, self.edge), strict=True):
             room = QRectF(box.x(), 0, box.width(), self.height() - 1)
             if column.sorted:
                 mark = theme.color("text.muted")
-                wide = theme.metrics("label").horizontalAdvance(column.title)
-                icons.draw(painter, "sort-down", mark, box.right() - 12 if column.right else box.x() + wide + 4, 10, 12)
+                end = box.x() + theme.metrics("label").horizontalAdvance(column.title) + 4
+                icons.draw(painter, "sort-down", mark, box.right() - 12 if column.right else end, 10, 12)
                 if column.right:
                     room = QRectF(box.x(), 0, box.width() - 16, self.height() - 1)
             align = paint.RIGHT if column.right else paint.LEFT
@@ -154,6 +157,10 @@ class _Delegate(QStyledItemDelegate):
         made, right = [], room.right()
         high = self._theme.size("button.small")
         for button in reversed(column.buttons(row) if column.buttons else ()):
+            if button.kind in {"on", "off"}:
+                made.append((button, QRectF(right - 32, room.center().y() - 9, 32, 18)))
+                right -= 36
+                continue
             wide = 26 if not button.label else self._theme.metrics("label").horizontalAdvance(button.label) + 20
             made.append((button, QRectF(right - wide, room.center().y() - high / 2, wide, high)))
             right -= wide + 4
@@ -161,6 +168,9 @@ class _Delegate(QStyledItemDelegate):
 
     def _button(self, painter: QPainter, button: RowButton, box: QRectF, row: int) -> None:
         theme, over = self._theme, self._view.over_button == (row, button.name) and button.enabled
+        if button.kind in {"on", "off"}:
+            paint.switch(painter, theme, box, button.kind == "on")
+            return
         outline = button.kind != "plain"
         fill = "bg.hover" if over else "bg.surface" if outline else None
         if not button.enabled:

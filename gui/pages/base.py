@@ -94,6 +94,7 @@ class Listing(QWidget):
         layout = column(0)
         layout.addWidget(self.news)
         if head is not None:
+            head.over = view
             layout.addWidget(head)
         layout.addWidget(self._stack, 1)
         self.setLayout(layout)
@@ -151,13 +152,13 @@ class ListPage(Page):
         self._split.setHandleWidth(1)
         self._split.setChildrenCollapsible(False)
         self._split.addWidget(self._left)
-        self._pane: Pane | None = None
+        self._pane: QWidget | None = None
         layout = column(0)
         layout.addLayout(self.top)
         layout.addWidget(self._split, 1)
         self.setLayout(layout)
 
-    def set_pane(self, pane: Pane) -> None:
+    def set_pane(self, pane: QWidget) -> None:
         """Give the page its detail pane, hidden at first."""
         self._pane = pane
         pane.setMinimumWidth(self.theme.size("detail.min"))
@@ -166,7 +167,8 @@ class ListPage(Page):
         self._split.setStretchFactor(0, 1)
         self._split.setStretchFactor(1, 0)
         pane.hide()
-        pane.closed.connect(self.close_detail)
+        if isinstance(pane, Pane):
+            pane.closed.connect(self.close_detail)
 
     def show_detail(self) -> None:
         """Show the detail pane."""
