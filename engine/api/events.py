@@ -112,7 +112,7 @@ class Fan:
             except (BrokerUnavailable, msgspec.ValidationError):
                 if not lost:
                     lost = True
-                    self.publish(Event(topic="queues", at=clock.iso(clock.now())))
+                    self.publish(Event(topic="engine", at=clock.iso(clock.now())))
             self._ended.wait(pause)
             pause = min(pause * 2, 2.0)
 

@@ -9,37 +9,63 @@ from engine.api import phrases, types
 from engine.api.context import Context
 from engine.api.pausing import paused_until
 from engine.api.views import queues
-from engine.errors import BrokerUnavailable
+from engine.errors import BrokerUnavailable, StoreUnavailable
+from engine.logs import logger
 from engine.plaid.words import words, words_for_state
 
 FRESH_S = 15.0
 """A worker without a sign of life for longer is not counted on."""
 
 
-def overview(context: Context) -> types.Overview:
-    """Everything of the first page in one answer.
+NOTHING: dict[str, Any] = {
+    "items": 0, "fresh": 0, "paused": 0, "first_data": 0, "trouble": 0, "oldest_s": None, "needs": [], "groups": [],
+    "queues": {}, "suggestions": 0, "update_ms": None, "last_webhook_at": None, "refused_1h": 0,
+    "schedule": {"jobs": 0, "next_run_at": None, "next_backup_at": None}, "install_trouble": None,
+    "engine_pause": None, "server_version": "?",
+}  # fmt: skip
+"""What is known while the database does not answer."""
 
-    Raises:
-        StoreUnavailable: Postgres does not answer, so nothing is known.
-    """
+
+def overview(context: Context) -> types.Overview:
+    """Everything of the first page in one answer; also while Redis or Postgres are away, with that as a cause."""
     begun = clock.monotonic()
-    facts = context.store.call("overview", stale_s=context.settings.backup_every_s * 2 + 60)
-    store_ms = clock.ms_since(begun)
+    store_ms: float | None = None
+    activity: list[dict[str, Any]] = []
+    facts = NOTHING
+    try:
+        facts = context.store.call("overview", stale_s=context.settings.backup_every_s * 2 + 60)
+        store_ms = clock.ms_since(begun)
+        activity = context.store.call("activity", limit=12)
+    except StoreUnavailable as error:
+        logger("api").warning("The overview lacks what the database knows", code=error.code)
     status = context.host.status()
     queue_ms, workers = _workers(context)
     rows = queues(context, facts["queues"], reachable=workers is not None)
     found = causes(facts, status, rows, workers)
+    if store_ms is None:
+        found.insert(0, _DATABASE_LOST)
+    bank_data = _bank_data(facts)
+    if store_ms is None:
+        bank_data.state = "trouble"
     return types.Overview(
         engine=engine(status.engine, facts["engine_pause"], found),
-        bank_data=_bank_data(facts),
+        bank_data=bank_data,
         causes=found,
         needs=_needs(facts),
         suggestions=facts["suggestions"],
         figures=_figures(rows, facts),
         queues=rows,
         services=_services(context, facts, rows, workers, store_ms, queue_ms),
-        activity=[phrases.activity(row) for row in context.store.call("activity", limit=12)],
+        activity=[phrases.activity(row) for row in activity],
     )
+
+
+_DATABASE_LOST = types.Cause(
+    "DATABASE_LOST",
+    "error",
+    "The database does not answer",
+    "Plaid sends its webhooks again and waiting jobs are kept; everything goes on by itself when it is back.",
+)
 
 
 def engine(info: types.EngineInfo, pause: dict[str, Any] | None, found: list[types.Cause]) -> types.EngineInfo:
@@ -169,7 +195,7 @@ def _services(
     facts: dict[str, Any],
     rows: list[types.QueueStatus],
     workers: list[dict[str, Any]] | None,
-    store_ms: float,
+    store_ms: float | None,
     queue_ms: float | None,
 ) -> list[types.Service]:
     settings = context.settings
@@ -191,10 +217,11 @@ def _services(
         types.Service(
             "database",
             "Database",
-            f"Postgres {facts['server_version'].split()[0]}, "
-            + ("your own" if {"database_url", "supabase_url"} & set(given) else "built in"),
-            "ok",
-            f"{store_ms:.1f} ms",
+            ("Postgres" if store_ms is None else f"Postgres {facts['server_version'].split()[0]}")
+            + (", your own" if {"database_url", "supabase_url"} & set(given) else ", built in"),
+            "error" if store_ms is None else "ok",
+            "" if store_ms is None else f"{store_ms:.1f} ms",
+            "It does not answer." if store_ms is None else "",
         ),
         types.Service(
             "plaid",

@@ -7,6 +7,7 @@ stay paused afterwards.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from engine import clock
 from engine.api import types
 from engine.api.actions import tell
 from engine.api.context import Context
-from engine.errors import Conflict, SyncdeskError, UsageError
+from engine.errors import Conflict, StoreUnavailable, SyncdeskError, UsageError
 from engine.logs import logger
 
 KEY = "engine_pause"
@@ -65,10 +66,14 @@ def resume(context: Context) -> types.Done:
 
 
 class PauseWatch:
-    """Ends a pause whose time has come; a clock that is set back only makes it end later."""
+    """Ends a pause whose time has come; a clock that is set back only makes it end later.
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    As it asks the database anyway, it also calls ``changed`` when that is lost or found again.
+    """
+
+    def __init__(self, context: Context, changed: Callable[[], None]) -> None:
+        self._context, self._changed = context, changed
+        self._away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pause-watch", daemon=True)
 
@@ -83,9 +88,14 @@ class PauseWatch:
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
+            away = False
             try:
                 until = paused_until(self._context.store.call("settings_get", key=KEY))
                 if until is not None and clock.parse(until) <= clock.now():
                     resume(self._context)
             except SyncdeskError as error:
+                away = isinstance(error, StoreUnavailable)
                 logger("api").debug("The pause was not looked at", code=error.code)
+            if away != self._away:
+                self._away = away
+                self._changed()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import clock
 from engine.api import types
 from engine.api.context import Context
 from engine.errors import StartError
@@ -147,7 +148,8 @@ class Servers:
         from engine.api.pausing import PauseWatch
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        fan, watch = Fan(self._context.events), PauseWatch(self._context)
+        fan = Fan(self._context.events)
+        watch = PauseWatch(self._context, lambda: fan.publish(types.Event(topic="engine", at=clock.iso(clock.now()))))
         close: list[Callable[[], None]] = []
         servers = build(self._context, self._sockets, fan, close)
         if self._sockets.admin is not None:

@@ -14,7 +14,9 @@ import pytest
 
 from engine.api import types
 from engine.api.client import Client
+from engine.host.valkey import Valkey
 from tests.support import api as support
+from tests.support import servers
 from tests.support.api import Api
 from tests.support.wait import until
 
@@ -316,3 +318,27 @@ def test_a_stream_that_nobody_reads_holds_nothing_up(api: Api) -> None:
         assert ok(api.call("GET", "status"))
         lines = answer.iter_lines()
         assert json.loads(next(lines).removeprefix("data: "))["topic"] == "hello"
+
+
+def test_consoles_hear_that_redis_went_and_came(cluster: servers.Cluster, database_url: str, tmp_path: Path) -> None:
+    got: list[types.Event] = []
+    with servers.throwaway_profile() as profile:
+        broker = Valkey(profile, durable=False)
+        broker.start()
+        with support.running(tmp_path, redis_url=broker.url, database_url=database_url) as api:
+
+            def listen() -> None:
+                with Client(api.endpoints.admin or "", api.tokens.admin) as client:
+                    got.extend(client.events())
+
+            thread = threading.Thread(target=listen)
+            thread.start()
+            until(lambda: got, what="the greeting")
+            broker.stop()
+            until(lambda: "engine" in [event.topic for event in got], what="the loss")
+            assert ok(api.call("GET", "overview"))["causes"][0]["code"] == "QUEUE_LOST"
+            broker.start()
+            until(lambda: [event.topic for event in got].count("hello") >= 2, what="the return")
+        thread.join(20)
+        broker.stop()
+    assert not thread.is_alive()

@@ -244,7 +244,10 @@ def test_a_database_that_is_away_is_503(redis_url: str, namespace: str, tmp_path
         answer = api.webhook(body())
         assert answer.status_code == 503
         assert answer.json()["code"] == "DATABASE_UNAVAILABLE"
-        assert api.call("GET", "overview").status_code == 503
+        overview = api.call("GET", "overview").json()
+        assert overview["causes"][0]["code"] == "DATABASE_LOST"
+        assert overview["engine"]["state"] == "degraded"
+        assert api.call("GET", "items").status_code == 503
         status = api.call("GET", "status")
         assert status.status_code == 200
         assert status.json()["engine"]["state"] == "degraded"
