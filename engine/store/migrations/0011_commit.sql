@@ -19,12 +19,12 @@ declare
     posted record;
 begin
     with seen as (
-        select s, t.id as known, t.removed_at, p.transaction_id as pending_id, p.note, p.person_category,
+        select s, t.id as known, t.removed_at, t.replaced_by, p.transaction_id as pending_id, p.note, p.person_category,
             syncdesk.bank_row_of(s) as new_row,
             case when t.id is not null then syncdesk.bank_row_of(t.whole) end as old_row
         -- "limit 1" makes each a look into the unique index, whatever the statistics say.
         from unnest(p_rows) s
-            left join lateral (select x as whole, x.id, x.removed_at from syncdesk.transactions x
+            left join lateral (select x as whole, x.id, x.removed_at, x.replaced_by from syncdesk.transactions x
                 where x.item_id = p_item and x.transaction_id = s.transaction_id limit 1) t on true
             left join lateral (select * from syncdesk.transactions
                 where item_id = p_item and transaction_id = s.pending_transaction_id
@@ -45,6 +45,7 @@ begin
             case when known is not null then
                     syncdesk.changed(syncdesk.bank_json(new_row), syncdesk.bank_json(old_row))
                     || case when removed_at is null then '{}'::jsonb else '{"removed": false}' end
+                    || case when replaced_by is null then '{}'::jsonb else '{"replaced_by": null}' end
                 when pending_id is not null then (s).body
                     || jsonb_strip_nulls(jsonb_build_object('note', note, 'person_category', person_category))
                 else (s).body end,
@@ -83,15 +84,14 @@ begin
     where t.removed_at is not null or syncdesk.bank_row_of(t) is distinct from syncdesk.bank_row_of(excluded);
 
     for posted in
-        select s.transaction_id as now_id, p.transaction_id as was_id, p.removed_at is null as was_live
+        select s.transaction_id as now_id, p.transaction_id as was_id
         from unnest(p_rows) s
             cross join lateral (select * from syncdesk.transactions
                 where item_id = p_item and transaction_id = s.pending_transaction_id and replaced_by is null limit 1) p
         where s.pending_transaction_id is not null and s.kind <> 'removed' and not coalesce(s.pending, false)
             and s.pending_transaction_id <> s.transaction_id
     loop
-        perform syncdesk.take_over(p_item, p_user, posted.was_id, posted.now_id, posted.was_live, p_run, p_correlation);
-        if posted.was_live then balance := balance - 1; end if;
+        balance := balance - syncdesk.take_over(p_item, p_user, posted.was_id, posted.now_id, p_run, p_correlation);
     end loop;
 
     removed := syncdesk.remove_rows(
@@ -100,28 +100,47 @@ begin
     balance := balance - removed;
 end $$;
 
--- A pending transaction was posted under a new id: what the person or the matcher attached moves over.
+-- A pending transaction was posted under a new id: what the person or the matcher attached moves over, once.
+-- Answers how many live rows went by it.
 create function syncdesk.take_over(
-    p_item uuid, p_user uuid, p_was text, p_now text, p_was_live boolean, p_run uuid, p_correlation text
-) returns void
+    p_item uuid, p_user uuid, p_was text, p_now text, p_run uuid, p_correlation text
+) returns integer
 language plpgsql set search_path = '' as $$
+declare
+    was syncdesk.transactions;
+    told boolean;
 begin
+    select * into was from syncdesk.transactions
+        where item_id = p_item and transaction_id = p_was and replaced_by is null for update;
+    if not found then return 0; end if;
     update syncdesk.transactions n
-        set note = coalesce(n.note, p.note), person_category = coalesce(n.person_category, p.person_category)
-        from syncdesk.transactions p
-        where p.item_id = p_item and p.transaction_id = p_was and n.item_id = p_item and n.transaction_id = p_now
-            and (p.note is not null or p.person_category is not null);
+        set note = coalesce(n.note, was.note), person_category = coalesce(n.person_category, was.person_category)
+        where n.item_id = p_item and n.transaction_id = p_now
+            and (n.note is null and was.note is not null or n.person_category is null and was.person_category is not null);
+    if found then
+        -- A new row's own line says it already; one that was known before needs another.
+        select h.change = 'posted' and h.old ? 'transaction_id' into told from syncdesk.transaction_history h
+            where h.item_id = p_item and h.transaction_id = p_now order by h.id desc limit 1;
+        if not told then
+            insert into syncdesk.transaction_history
+                (item_id, user_id, transaction_id, change, new, source, run_id, correlation_id)
+            select p_item, p_user, p_now, 'noted', jsonb_strip_nulls(jsonb_build_object(
+                'note', note, 'person_category', person_category)), 'run', p_run, p_correlation
+            from syncdesk.transactions where item_id = p_item and transaction_id = p_now;
+        end if;
+    end if;
     update syncdesk.matches m set transaction_id = p_now, updated_at = now()
         where m.item_id = p_item and m.transaction_id = p_was
             and not exists (select from syncdesk.matches o where o.item_id = p_item and o.transaction_id = p_now);
     update syncdesk.match_labels set transaction_id = p_now where item_id = p_item and transaction_id = p_was;
     update syncdesk.transactions
         set replaced_by = p_now, removed_at = coalesce(removed_at, now()), last_run = p_run, updated_at = now()
-        where item_id = p_item and transaction_id = p_was;
+        where id = was.id;
     insert into syncdesk.transaction_history
         (item_id, user_id, transaction_id, change, old, new, source, run_id, correlation_id)
-    values (p_item, p_user, p_was, case when p_was_live then 'removed' else 'modified' end, null,
+    values (p_item, p_user, p_was, case when was.removed_at is null then 'removed' else 'modified' end, null,
         jsonb_build_object('removed', true, 'replaced_by', p_now), 'run', p_run, p_correlation);
+    return case when was.removed_at is null then 1 else 0 end;
 end $$;
 
 -- Rows keep their history when they go; an id never seen is nothing.
