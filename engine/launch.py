@@ -190,21 +190,34 @@ def start(profile: Profile) -> Starting:
     if profile.is_default:
         environment["SYNCDESK_PROFILE"] = profile.name
     try:
-        with open(log, "ab", opener=_private) as output:
-            child = subprocess.Popen(
-                self_command(["up"]),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=_neutral_folder(),
-                env=environment,
-                **_detached(),
-            )
+        child = _spawn(log, environment, _detached())
+    except PermissionError:  # on Windows: we are in a job that lets nobody go
+        child = _try_attached(log, environment)
     except OSError as error:
         raise StartError(f"The engine cannot be started: {error.strerror}. Its log is {log}.") from error
     # Else it would be a zombie of ours when it ends before we do, as it does where it finds the profile taken.
     threading.Thread(target=child.wait, name="engine-reaper", daemon=True).start()
     return Starting(profile, child, log)
+
+
+def _spawn(log: Path, environment: dict[str, str], how: dict[str, Any]) -> subprocess.Popen[bytes]:
+    with open(log, "ab", opener=_private) as output:
+        return subprocess.Popen(
+            self_command(["up"]),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=_neutral_folder(),
+            env=environment,
+            **how,
+        )
+
+
+def _try_attached(log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return _spawn(log, environment, _detached(breakaway=False))
+    except OSError as error:
+        raise StartError(f"The engine cannot be started: {error.strerror}. Its log is {log}.") from error
 
 
 def _neutral_folder() -> str | None:
@@ -216,9 +229,11 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _detached() -> dict[str, Any]:
+def _detached(breakaway: bool = True) -> dict[str, Any]:
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        if breakaway:
+            flags |= subprocess.CREATE_BREAKAWAY_FROM_JOB
         return {"creationflags": flags}
     return {"start_new_session": True}
 

@@ -108,7 +108,8 @@ class Supervisor:
                 return
 
     def _check_schema(self) -> None:
-        """A database that is not ours is migrated by command; here it must fit."""
+        """A database of the person's own is brought to this version where we can connect to it; through a project's
+        REST API that cannot be done, so there it must fit already."""
         from engine.store import migrate, open_store
 
         if any(part.role == "database" for part in self._services):

@@ -307,3 +307,43 @@ def test_killed_while_it_starts_it_leaves_nothing_behind(idle: Engine, seen: str
     until(lambda: not _of_profile(idle), 20, "the end of every process")
     idle.up()
     assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
+
+
+def test_services_of_the_persons_own_are_used(database_url: str, redis_url: str, namespace: str) -> None:
+    own = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SYNCDESK_REDIS_NAMESPACE": namespace}
+    with engine(**NO_BANK, **own) as made:
+        made.up()
+        until(lambda: {row["state"] for row in made.look()["processes"]} == {"running"}, 20)
+        assert {row["role"] for row in made.look()["processes"]} == ROLES - {"broker", "database"}
+        assert not (made.profile.root / "pg").exists()
+        assert made.run("down").returncode == 0
+
+
+def test_a_persons_own_service_that_is_away_is_one_sentence() -> None:
+    with engine(**NO_BANK, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none") as made:
+        done = made.run("up")
+        assert done.returncode == 1
+        assert "database" in done.stderr.lower()
+        assert "Traceback" not in done.stderr
+    with engine(**NO_BANK, REDIS_URL="redis://127.0.0.1:9") as made:
+        done = made.run("up", timeout_s=90)
+        assert done.returncode == 1
+        assert "Redis cannot be reached" in done.stderr
+
+
+def test_an_operator_stops_starts_and_restarts_a_pool(idle: Engine) -> None:
+    found = idle.up().ready()
+
+    def act(action: str) -> None:
+        launch.call(found, "POST", f"/api/workers/events/{action}", 20)
+
+    act("stop")
+    assert idle.row("worker-events")["state"] == "stopped"
+    assert _health(str(found.health)) == 503
+    act("start")
+    until(lambda: _health(str(found.health)) == 200, 20, "health")
+    before = idle.row("worker-events")["pid"]
+    act("restart")
+    until(lambda: idle.row("worker-events")["state"] == "running", 20)
+    assert idle.row("worker-events")["pid"] != before
+    assert idle.row("worker-events")["restarts"] == 0  # asked for, not suffered
