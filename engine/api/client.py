@@ -114,15 +114,18 @@ class Client:
             pause.wait(0.1)
 
     def events(self) -> Iterator[types.Event]:
-        """The event stream, from now on. Ends with the engine."""
+        """The event stream, from now on. Ends with the engine, or where it was cut."""
         headers = {"Authorization": f"Bearer {self._token}"}
-        with self._http.stream("GET", "/api/events", headers=headers, timeout=30.0) as answer:
-            if answer.status_code != 200:
-                answer.read()
-                raise _error(answer)
-            for line in answer.iter_lines():
-                if line.startswith("data: "):
-                    yield msgspec.json.decode(line[6:], type=types.Event)
+        try:
+            with self._http.stream("GET", "/api/events", headers=headers, timeout=30.0) as answer:
+                if answer.status_code != 200:
+                    answer.read()
+                    raise _error(answer)
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        yield msgspec.json.decode(line[6:], type=types.Event)
+        except httpx.HTTPError:
+            return
 
     def _call(self, method: str, path: str, **more: Any) -> bytes:
         if not self._proved:

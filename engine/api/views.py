@@ -16,6 +16,8 @@ from engine.plaid.words import removal, words, words_for_state
 
 LIVE = ("running", "retrying", "waiting", "delayed")
 EVERY = (*LIVE, "failed", "done")
+PLAID = "plaid"
+"""The kind of errors (`engine.jobs.failures`) that Plaid's words explain."""
 SCAN = 2000
 """Live jobs looked at for one page of a search; Redis has no index of them."""
 
@@ -188,7 +190,7 @@ def job(context: Context, job_id: str) -> types.JobDetail:
     action: str | None = None
     if error is not None and shown.state in {"failed", "discarded", "retrying"}:
         title, sentence = error.title, error.sentence
-        action = words(error.code, shown.institution).action if error.kind.startswith("Plaid") else None
+        action = words(error.code, shown.institution).action if error.kind == PLAID else None
     allowed = list(phrases.ALLOWED.get(shown.state, ()))
     if kept is not None and kept.get("recorded_state") == "retried":
         allowed = []
@@ -235,7 +237,8 @@ def failure_groups(context: Context, span: str) -> types.FailureGroups:
     """Failures by cause, with the cure of each."""
     groups = context.store.call("failure_groups_list", span=span)["groups"]
     for group in groups:
-        group["action"] = (words(group["code"], None).action if group["kind"].startswith("Plaid") else None) or "Retry"
+        cure = words(group["code"], None).action if group["kind"] == PLAID else None
+        group["action"] = cure if cure not in {None, "Copy details"} else "Retry"
         group["title"] = group["title"] or group["code"]
         group["sentence"] = group["sentence"] or ""
     return types.FailureGroups(groups=msgspec.convert(groups, list[types.FailureGroup]))

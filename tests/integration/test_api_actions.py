@@ -52,7 +52,7 @@ def fail(api: Api, item: str, code: str = "INSTITUTION_DOWN", attempts: int = 4)
     """A job that failed for good, as the worker records it."""
     job_id = str(uuid.uuid4())
     error = {
-        "kind": "PlaidError",
+        "kind": "plaid",
         "code": code,
         "title": f"{BANK} did not answer",
         "sentence": "Trouble at the bank, not at your side.",
@@ -124,10 +124,17 @@ def test_failed_and_live_jobs_are_one_list(api: Api) -> None:
 
 
 def test_a_failed_job_tells_what_happened(api: Api) -> None:
-    job_id = fail(api, link(api))
+    item = link(api)
+    job_id = fail(api, item, "ITEM_LOGIN_REQUIRED")
+    fail(api, item)
+    groups = ok(api.call("GET", "failures"))["groups"]
+    assert {group["code"]: group["action"] for group in groups} == {
+        "ITEM_LOGIN_REQUIRED": "Sign in", "INSTITUTION_DOWN": "Retry",
+    }  # fmt: skip
     found = msgspec.json.decode(api.call("GET", f"jobs/{job_id}").content, type=types.JobDetail)
     assert [attempt.number for attempt in found.timeline] == [1, 2, 3, 4]
     assert found.title == f"{BANK} did not answer"
+    assert found.action == "Sign in"
     assert found.allowed == ["retry", "discard"]
     assert [event.kind for event in found.thread] == ["queued", "started", "finished", "notice"]
     assert found.thread[1].ms == 4000.0
