@@ -144,7 +144,7 @@ class View:
 
     def workers(self) -> list[dict[str, Any]]:
         """One dict a worker process that reported lately: id, host, pid, pool, queues, state, threads, busy, memory_mb,
-        memory_limit_mb, started_at, heartbeat_age_s, jobs [{job_id, actor, label, thread, running_ms}].
+        memory_limit_mb, started_at, heartbeat_age_s, stalled_s (since it looked for jobs although it could), jobs [{job_id, actor, label, thread, running_ms}].
 
         Raises:
             BrokerUnavailable: Redis does not answer.
@@ -179,6 +179,7 @@ def _worker(worker_id: str, row: dict[str, str], now_ms: int) -> dict[str, Any]:
         "memory_limit_mb": float(row["memory_limit_mb"]),
         "started_at": row["started_at"],
         "heartbeat_age_s": age_s,
+        "stalled_s": float(row.get("stalled_s") or 0),
         "jobs": jobs,
     }
 

@@ -114,7 +114,11 @@ def test_refused_statistics_are_dropped() -> None:
             "1 new transaction.",
         ),
         (
-            {"kind": "transactions", "payload": {"added": 1200, "modified": 2, "tagged": 2, "first": True}, "institution": "B"},
+            {
+                "kind": "transactions",
+                "payload": {"added": 1200, "modified": 2, "tagged": 2, "first": True},
+                "institution": "B",
+            },
             "B is linked",
             "1,200 new, 2 changed transactions. 2 of them paid a bill.",
         ),
@@ -124,7 +128,7 @@ def test_refused_statistics_are_dropped() -> None:
             "S.",
         ),
     ],
-)  # fmt: skip
+)
 def test_notices_speak_plainly(row: dict[str, Any], title: str, sentence: str) -> None:
     said = notice({"item_id": None, "institution": None} | row)
     assert (said.title, said.sentence) == (title, sentence)
