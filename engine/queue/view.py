@@ -144,7 +144,8 @@ class View:
 
     def workers(self) -> list[dict[str, Any]]:
         """One dict a worker process that reported lately: id, host, pid, pool, queues, state, threads, busy, memory_mb,
-        memory_limit_mb, started_at, heartbeat_age_s, stalled_s (since it looked for jobs although it could), jobs [{job_id, actor, label, thread, running_ms}].
+        memory_limit_mb, started_at, heartbeat_age_s, stalled_s (since it looked for jobs although it could have), and
+        jobs [{job_id, actor, label, thread, running_ms}].
 
         Raises:
             BrokerUnavailable: Redis does not answer.
