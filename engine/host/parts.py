@@ -274,8 +274,11 @@ class ProcessPart(Part):
 
     def _wait(self) -> int | None:
         child = self._child
-        code = child.wait() if child is not None else None
-        if child is not None and self._ended is not None:
+        if child is None:
+            return None
+        code = child.wait()
+        child.release()
+        if self._ended is not None:
             self._ended(child.pid, code)
         return code
 

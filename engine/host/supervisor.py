@@ -42,6 +42,8 @@ class Supervisor:
         self._world = World(profile, settings)
         self._settings = settings
         self._known = threading.Event()
+        self._ending = threading.Event()
+        self._pacing: threading.Thread | None = None
         self._keeper = Keeper(profile)
         self._services: list[Part] = []
         self._processes: list[Part] = []
@@ -65,10 +67,13 @@ class Supervisor:
         for part in self._services:
             part.start()
         # One after the other: on few cores their imports must not starve initdb, which everything waits for.
-        threading.Thread(target=self._start_paced, name="paced-start", daemon=True).start()
+        self._pacing = threading.Thread(target=self._start_paced, name="paced-start", daemon=True)
+        self._pacing.start()
 
     def _start_paced(self) -> None:
         for part in self._workers():
+            if self._ending.is_set():
+                return
             part.start()
             self._known.wait(PACE_S)
 
@@ -256,7 +261,10 @@ class Supervisor:
 
     def stop_processes(self) -> None:
         """End workers, bank and scheduler, all at once."""
+        self._ending.set()
         self._known.set()
+        if self._pacing is not None:
+            self._pacing.join()
         _all(self._processes, self.grace_s)
 
     def stop_services(self) -> None:

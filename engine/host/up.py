@@ -21,6 +21,8 @@ from engine.logs import also, configure, logger
 from engine.profile import Profile, prepare
 from engine.settings import Settings
 
+LOOK_S = 1.0
+"""How often the host looks up: Windows delivers Ctrl+C only to a thread that does."""
 READY_S = 30.0
 """Longest wait for the workers to consume, once broker and database are up."""
 
@@ -94,10 +96,15 @@ class Host:
             discovery.write_progress(self.profile, "failed", self._step, sentence)
             self._end()
             raise StartError(sentence, log=str(self._log)) from error
-        while not self._stop.wait(3600):
-            pass
+        code = 0
+        while not self._stop.wait(LOOK_S):
+            if self._servers.wait(0):
+                log.error("The listeners ended unexpectedly")
+                self._announce(f"The listeners ended unexpectedly. The log is {self._log}.")
+                code = 1
+                break
         self._end()
-        return 0
+        return code
 
     def _start(self) -> None:
         from engine.api import server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,10 +15,14 @@ import pytest
 import engine
 from engine import launch, settings
 from engine.api.types import Endpoints
-from engine.host import discovery, ports
+from engine.errors import StartError
+from engine.host import discovery, ports, restarts
+from engine.host.parts import Part
 from engine.host.restarts import Restarts
 from engine.host.world import World
+from engine.jobs import exits
 from engine.profile import DEFAULT, Profile, prepare
+from tests.support.wait import until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -168,3 +173,72 @@ def test_the_version_is_the_distributions() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == engine.__version__
+
+
+class Script(Part):
+    """A part that is a real process which ends with the given exit codes, one a life; then it stays."""
+
+    def __init__(self, codes: list[int], folder: Path) -> None:
+        super().__init__("script", "The script", folder / "script.log", lambda role: None)
+        self._codes = list(codes)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def _launch(self) -> None:
+        what = f"import sys; sys.exit({self._codes.pop(0)})" if self._codes else "import sys; sys.stdin.read()"
+        self._process = subprocess.Popen([sys.executable, "-S", "-c", what], stdin=subprocess.PIPE)
+
+    def _wait(self) -> int | None:
+        assert self._process is not None
+        code = self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        return code
+
+    def _end(self, grace_s: float) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            self._process.wait(grace_s)
+
+
+class TestPart:
+    def test_one_that_asks_to_be_replaced_did_not_crash(self, tmp_path: Path) -> None:
+        part = Script([exits.REPLACE] * 7, tmp_path)
+        part.start()
+        until(lambda: part.info().restarts == 7 and part.state == "running")
+        part.stop(5)
+        assert (part.state, part.pid) == ("stopped", None)
+
+    def test_one_that_ends_is_started_again(self, tmp_path: Path) -> None:
+        part = Script([1, 0], tmp_path)
+        part.start()
+        until(lambda: part.info().restarts == 2 and part.state == "running")
+        part.stop(5)
+
+    def test_a_crash_loop_stays_stopped_until_a_person_starts_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(restarts, "LONGEST_PAUSE_S", 0.05)
+        part = Script([1] * 5, tmp_path)
+        part.start()
+        until(lambda: part.state == "given_up")
+        assert "five times within a minute" in str(part.note)
+        assert str(part.log) in str(part.note)
+        with pytest.raises(StartError, match="five times"):
+            part.wait_settled(1)
+        part.start()
+        until(lambda: part.state == "running")
+        part.stop(5)
+
+    def test_stopped_while_it_waits_to_be_started_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(restarts, "FIRST_PAUSE_S", 60.0)
+        monkeypatch.setattr(restarts, "LONGEST_PAUSE_S", 60.0)
+        part = Script([1], tmp_path)
+        part.start()
+        until(lambda: part.state == "crashed")
+        part.stop(5)
+        assert part.state == "stopped"
