@@ -34,7 +34,7 @@ class BrokerOptions:
     keep_done: int = 10
     # Records a job that failed for good before it leaves Redis; raises a retryable error to be asked again.
     record: Callable[[Taken, Outcome], None] | None = None
-    # Called (from a consumer's thread) when the epoch key was missing and this broker put a new one.
+    # Called (from a consumer's thread) when Redis may have lost something: its epoch key was missing, or it was away.
     wiped: Callable[[], None] | None = None
 
 

@@ -72,7 +72,7 @@ class Consumer(dramatiq.Consumer):
             self._listen()
             wiped, wait_ms, rows = self._run("take", self.queue, self._worker, self._lease_ms, room)
             taken = self._accept(rows)
-            self._failures = 0
+            self._back()
             self.broker.looked[self.queue] = monotonic()
             if wiped:
                 self.broker.new_epoch()
@@ -145,6 +145,14 @@ class Consumer(dramatiq.Consumer):
             log.warning("Redis is away, waiting for it", queue=self.queue, cause=type(error).__name__)
         self._failures += 1
         self.broker.closing.wait(_pause(self._failures))
+
+    def _back(self) -> None:
+        """Redis answers. If it was away it may have lost its last second: what is unfinished is looked up anew."""
+        if self._failures:
+            self._failures = 0
+            log.info("Redis is back", queue=self.queue)
+            if self.broker.options.wiped is not None:
+                self.broker.options.wiped()
 
     def _forget(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
