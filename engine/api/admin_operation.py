@@ -15,7 +15,7 @@ from engine.api.phrases import count
 from engine.api.routing import Call, Route
 from engine.api.tables import act, get, page_size
 from engine.api.workers import workers
-from engine.errors import NotFound, UsageError
+from engine.errors import Conflict, NotFound, UsageError
 
 POOLS = ("sync", "events")
 PARTS = {"sync": "worker-sync", "events": "worker-events", "scheduler": "scheduler"}
@@ -61,6 +61,9 @@ def _command(call: Call, verb: Literal["quiet", "resume"], words: str) -> types.
         raise NotFound("Only workers can be made quiet; pause the jobs of the schedule instead.")
 
     def work() -> types.Done:
+        pools = {row["pool"] for row in call.context.view.workers() if row["state"] != "stopped"}
+        if pool not in pools and "all" in pools:
+            raise Conflict("These workers serve all queues together: pause the queue instead.")
         call.context.control.command(pool, verb)
         return types.Done(message=f"The pool {pool} {words}", ids=[pool])
 
