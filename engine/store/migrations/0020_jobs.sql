@@ -105,7 +105,7 @@ begin
         last_seen, samples)
     values (p_fingerprint, p_rule_version, p_error ->> 'code', p_error ->> 'kind', p_queue, 1, clock_timestamp(),
         clock_timestamp(), jsonb_build_array(jsonb_build_object('job_id', p_job_id, 'target', p_target,
-        'at', clock_timestamp(), 'error', p_error)))
+        'at', syncdesk.iso(clock_timestamp()), 'error', p_error)))
     on conflict (fingerprint) do update set count = g.count + 1, last_seen = excluded.last_seen, samples = (
         select jsonb_agg(s order by n) from (
             select s, n from jsonb_array_elements(excluded.samples || g.samples) with ordinality e (s, n) where n <= 5
@@ -144,21 +144,22 @@ end $$;
 
 -- A failed job in the shape of the API's Job.
 create function syncdesk.failed_job_json(f syncdesk.failed_jobs) returns jsonb
-language sql stable set search_path = '' as $$
-    select jsonb_build_object(
-        'id', (f).job_id, 'queue', (f).queue, 'actor', (f).actor,
-        'state', case (f).state when 'failed' then 'failed' else 'discarded' end,
-        'lane', (f).lane, 'trigger', (f).trigger, 'user_id', (f).user_id, 'item_id', (f).item_id,
-        'institution', nullif((f).institution, ''),
-        'label', coalesce((select nullif(i.label, '') from syncdesk.items i where i.id = (f).item_id),
-                          nullif((f).institution, ''), (f).actor),
-        'correlation_id', (f).correlation_id, 'queued_at', (f).queued_at,
-        'started_at', (f).attempts -> -1 ->> 'started_at', 'finished_at', (f).failed_at, 'due_at', null,
-        'attempts', jsonb_array_length((f).attempts), 'max_attempts', jsonb_array_length((f).attempts),
-        'worker', (f).attempts -> -1 ->> 'worker',
-        'error_code', (f).error ->> 'code', 'error_title', (f).error ->> 'title', 'group', (f).fingerprint,
-        'version', (f).state || '.' || extract(epoch from (f).state_at)::text)
-$$;
+language plpgsql stable set search_path = '' as $$
+begin
+    return jsonb_build_object(
+        'id', f.job_id, 'queue', f.queue, 'actor', f.actor,
+        'state', case f.state when 'failed' then 'failed' else 'discarded' end,
+        'lane', f.lane, 'trigger', f.trigger, 'user_id', f.user_id, 'item_id', f.item_id,
+        'institution', nullif(f.institution, ''),
+        'label', coalesce((select nullif(i.label, '') from syncdesk.items i where i.id = f.item_id),
+                          nullif(f.institution, ''), f.actor),
+        'correlation_id', f.correlation_id, 'queued_at', syncdesk.iso(f.queued_at),
+        'started_at', f.attempts -> -1 ->> 'started_at', 'finished_at', syncdesk.iso(f.failed_at), 'due_at', null,
+        'attempts', jsonb_array_length(f.attempts), 'max_attempts', jsonb_array_length(f.attempts),
+        'worker', f.attempts -> -1 ->> 'worker',
+        'error_code', f.error ->> 'code', 'error_title', f.error ->> 'title', 'group', f.fingerprint,
+        'version', f.state || '.' || extract(epoch from f.state_at)::text);
+end $$;
 
 -- State: failed or discarded. Search looks at ids, codes and institutions.
 create function public.syncdesk_jobs_failed_list(
@@ -235,8 +236,9 @@ end $$;
 
 -- Every group that was seen in the span, with its counts by hour (24 of them, oldest first) and newest error.
 create function public.syncdesk_failure_groups_list(p_span text default '24h') returns jsonb
-language sql stable security definer set search_path = '' set statement_timeout = '10s' as $$
-    with groups_ as (
+language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
+begin
+    return (with groups_ as (
         select g.* from syncdesk.failure_groups g
         where g.last_seen > clock_timestamp() - (case p_span when '1h' then '1 hour' when '7d' then '7 days'
             else '24 hours' end)::interval
@@ -252,14 +254,14 @@ language sql stable security definer set search_path = '' set statement_timeout 
         'banks', (select count(distinct i.institution_name) from syncdesk.failure_group_items t
             join syncdesk.items i on t.queue = 'transactions' and i.id::text = t.target
             where t.fingerprint = g.fingerprint),
-        'first_seen', g.first_seen, 'last_seen', g.last_seen, 'samples', g.samples,
+        'first_seen', syncdesk.iso(g.first_seen), 'last_seen', syncdesk.iso(g.last_seen), 'samples', g.samples,
         'hours', (select jsonb_agg(coalesce(h.count, 0) order by s.hour)
             from generate_series(date_trunc('hour', clock_timestamp(), 'UTC') - interval '23 hours',
                 date_trunc('hour', clock_timestamp(), 'UTC'), interval '1 hour') s (hour)
             left join syncdesk.failure_group_hours h on h.fingerprint = g.fingerprint and h.hour = s.hour))
         order by g.last_seen desc), '[]'))
-    from groups_ g
-$$;
+    from groups_ g);
+end $$;
 
 -- What a retry of the group would reach: every open target, also where the job's own record was trimmed.
 create function public.syncdesk_failure_group_targets(p_fingerprint text, p_limit integer default 1000) returns jsonb
@@ -343,8 +345,9 @@ end $$;
 
 -- Done and failed jobs over a span, in the shape of the API's Chart. Slots before our first job are unknown.
 create function public.syncdesk_job_chart(p_span text) returns jsonb
-language sql stable security definer set search_path = '' set statement_timeout = '10s' as $$
-    with shape as (
+language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
+begin
+    return (with shape as (
         select case p_span when '1h' then 60 when '7d' then 7200 else 1800 end as slot,
             case p_span when '1h' then 60 when '7d' then 84 else 48 end as slots
     ), times as (
@@ -357,11 +360,11 @@ language sql stable security definer set search_path = '' set statement_timeout 
         group by t.at
     )
     select jsonb_build_object('span', p_span, 'slot_s', (select slot from shape), 'slots', jsonb_agg(jsonb_build_object(
-        'at', at, 'done', done, 'failed', failed,
+        'at', syncdesk.iso(at), 'done', done, 'failed', failed,
         'known', at >= coalesce((select min(minute) from syncdesk.job_minutes), clock_timestamp()) - interval '1 minute')
         order by at))
-    from counted
-$$;
+    from counted);
+end $$;
 
 -- By queue: what Redis does not know of its status. High failure rate: one in five of at least ten in the last quarter
 -- of an hour.
