@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 
+from engine.errors import BrokerUnavailable
 from engine.host.valkey import Valkey
 from engine.jobs import exits
 from engine.queue import Control, Hints, Reconciler, View
@@ -262,6 +265,59 @@ def test_redis_goes_away_and_comes_back_empty(
         assert process.poll() is None
         assert Reconciler(store, world.client, world.keys).run_once() == 0
         processes.close()
+
+
+@pytest.mark.slow
+def test_faults_at_random_lose_and_double_nothing(
+    own_broker: Valkey, namespace: str, store: Transport, database_url: str
+) -> None:
+    """Three workers at 120 banks, while workers are killed and stopped, and the broker is killed and emptied."""
+    run(database_url, "insert into syncdesk.users (id, name) values (%s, 'Ana')", USER)
+    dice = random.Random(7)
+    processes = Processes(own_broker.url, namespace, database_url)
+    asleep: list[subprocess.Popen[bytes]] = []
+
+    def kill(running: list[subprocess.Popen[bytes]]) -> None:
+        victim = running.pop(dice.randrange(len(running)))
+        victim.kill()
+        victim.wait(10)
+        with contextlib.suppress(BrokerUnavailable):
+            Control(world.client, world.keys).free(worker_prefix(victim.pid))
+        running.append(processes.start())
+
+    def sleep(running: list[subprocess.Popen[bytes]]) -> None:
+        for process in asleep:
+            process.send_signal(signal.SIGCONT)
+        asleep[:] = [running[0]]
+        running[0].send_signal(signal.SIGSTOP)
+
+    def restart(_: list[subprocess.Popen[bytes]]) -> None:
+        assert own_broker.pid is not None
+        os.kill(own_broker.pid, signal.SIGKILL)
+        own_broker.stop()
+        own_broker.start()
+        until(lambda: _alive(world.client))
+
+    def empty(_: list[subprocess.Popen[bytes]]) -> None:
+        world.client.flushall()
+
+    with bench(own_broker.url, namespace, store) as world:
+        running = [processes.start() for _ in range(3)]
+        faults = [kill, sleep, restart, empty] * 2
+        dice.shuffle(faults)
+        try:
+            for n in range(120):
+                item_id = item(database_url)
+                with contextlib.suppress(BrokerUnavailable):
+                    hint(world, item_id)
+                if n % 15 == 14:
+                    faults.pop()(running)
+            for process in asleep:
+                process.send_signal(signal.SIGCONT)
+            until(lambda: effects(database_url) == [1] * 120, 60)
+            assert run(database_url, "select count(*) from syncdesk.failed_jobs") == [(0,)]
+        finally:
+            processes.close()
 
 
 def _alive(client: redis.Redis) -> bool:
