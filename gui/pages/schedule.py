@@ -101,6 +101,7 @@ class SchedulePage(ListPage):
         self.hour = NextHour()
         self.planned = Label("", "small", "text.muted", shrink=False)
         self.pane = SchedulePane(desk)
+        self._wanted = ""
         head = row(8)
         head.addWidget(Label("The next hour", "label", "text.secondary"), 1)
         head.addWidget(self.planned)
@@ -129,8 +130,14 @@ class SchedulePage(ListPage):
         self.pane.link_changed()
 
     def open_target(self, target: str) -> None:
-        """A scheduled job's id."""
-        self.view.choose(target)
+        """A scheduled job's id; where the list is still to come, it is opened then."""
+        self._wanted = target
+        if self.jobs.find(target) >= 0:
+            self._open_wanted()
+
+    def _open_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, ""
+        self.view.choose(wanted)
 
     def _show(self, schedule: types.Schedule) -> None:
         self.view.ready()
@@ -150,6 +157,8 @@ class SchedulePage(ListPage):
         found = self.jobs.get(self.pane.job.id) if self.pane.job is not None else None
         if found is not None:
             self.pane.open(found)
+        if self._wanted:
+            self._open_wanted()
 
     def _cannot(self, failure: Failure) -> None:
         self.view.ready()

@@ -1,0 +1,143 @@
+"""The console's fixtures: one real engine for the session, a window on it for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from engine import launch  # noqa: E402
+from engine.api import types  # noqa: E402
+from engine.api.client import Client  # noqa: E402
+from engine.demo.bank import BankControl  # noqa: E402
+from tests.support.engines import Engine, engine  # noqa: E402
+from tests.support.wait import until  # noqa: E402
+
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
+    from gui.shell import Shell
+
+FAST = {
+    "SYNCDESK_BACKOFF_FIRST_S": "0.05",
+    "SYNCDESK_BACKOFF_FACTOR": "1",
+    "SYNCDESK_BACKOFF_JITTER": "0",
+    "SYNCDESK_BACKUP_EVERY_S": "3600",
+}
+BANKS = {"lakeside": "ins_900001", "harborview": "ins_900002"}
+WAIT_MS = 20_000
+
+
+@dataclass
+class World:
+    """A running engine with two linked banks and the bills of the first."""
+
+    engine: Engine
+    plaid: dict[str, str] = field(default_factory=dict)
+    items: dict[str, str] = field(default_factory=dict)
+
+    def client(self) -> Client:
+        """A client of its admin API that is not the console's: what the tests compare with."""
+        found = launch.read(self.engine.profile)
+        assert found is not None
+        return Client(str(found.admin), found.token)
+
+    def bank(self) -> BankControl:
+        """The simulated bank's control."""
+        return BankControl(str(self.engine.look()["engine"]["plaid_url"]))
+
+    def item(self, name: str) -> types.Item:
+        """A bank link as the engine has it now."""
+        with self.client() as client:
+            return client.get(f"items/{self.items[name]}", types.ItemDetail).item
+
+    def populate(self) -> None:
+        """Link the banks, add the bills, wait until their history is in."""
+        found = launch.read(self.engine.profile)
+        assert found is not None
+        with self.client() as client, self.bank() as bank:
+            for name, institution in BANKS.items():
+                hook = f"{found.public}/api/webhooks/plaid"
+                made = bank.do("items", institution_id=institution, living=False, webhook=hook, seed=name)
+                self.plaid[name] = made["item_id"]
+                if name == "lakeside":
+                    self._bills(client, made["bills"])
+                token = types.LinkRequest(public_token=made["public_token"], user="Kim")
+                self.items[name] = client.act("items/link", token).ids[0]
+                bank.do("ready", item_id=made["item_id"])
+        for name in BANKS:
+            until(lambda name=name: self.item(name).transactions > 50, 30, "the first sync")
+
+    def _bills(self, client: Client, bills: list[dict[str, object]]) -> None:
+        for number, bill in enumerate(bills[:4]):
+            client.act(
+                "bills",
+                types.BillWrite(
+                    name=str(bill["name"]) if number else "Something else",
+                    amount=str(bill["amount"]),
+                    cadence="monthly",
+                    anchor_date=f"2026-01-{bill['day']:02d}",
+                    currency=str(bill["currency"]),
+                    category=str(bill["category"]) if number else None,
+                    user="Kim",
+                ),
+            )
+
+    def fail(self, name: str, times: int = 4) -> types.Job:
+        """Have a sync of a bank fail for good; returns the failed job."""
+        with self.client() as client, self.bank() as bank:
+            fault = {"path": "/transactions/sync", "item_id": self.plaid[name], "error_code": "INTERNAL_SERVER_ERROR"}
+            bank.do("faults", **fault, times=times)
+            before = {job.id for job in client.get("jobs", types.JobPage, state="failed").jobs}
+            client.act("sync", types.SyncRequest(item_id=self.items[name]))
+
+            def failed() -> types.Job | None:
+                jobs = client.get("jobs", types.JobPage, state="failed").jobs
+                return next((job for job in jobs if job.id not in before), None)
+
+            return until(failed, 20, "a failed job")
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """The session's engine."""
+    with engine(**FAST) as running:
+        running.up()
+        made = World(running)
+        made.populate()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def themed(request: pytest.FixtureRequest) -> None:
+    """The application has its theme, in light, with a locale that tests can rely on."""
+    if "qapp" not in request.fixturenames and "qtbot" not in request.fixturenames:
+        return
+    from PySide6.QtCore import QLocale
+
+    from gui import main, theme
+
+    request.getfixturevalue("qapp")
+    QLocale.setDefault(QLocale(QLocale.Language.English, QLocale.Country.UnitedStates))
+    main.application()
+    theme.current().set_dark(False)
+
+
+@pytest.fixture
+def console(world: World, qtbot: QtBot) -> Iterator[Shell]:
+    """A window attached to the engine, with its first page there."""
+    from gui.client.connection import Local
+    from gui.main import build
+
+    window = build(Local(world.engine.profile), start=False, remember=False)
+    qtbot.addWidget(window)
+    window.show()
+    window.desk.connection.open()
+    qtbot.waitUntil(lambda: window.desk.connected and window.desk.known is not None, timeout=WAIT_MS)
+    yield window
+    window.close()
