@@ -1,0 +1,150 @@
+"""From a webhook's sending to its row being readable, over real HTTP, through a whole engine.
+
+The sandbox bank makes one transaction at a time and announces it; its own time (receipt to answer of
+/transactions/sync, by its own log) is taken off. Signatures are verified with a cached key, and the user has bills
+that every sync is matched against. The reference is the floor that no such path can beat, taken in the same run:
+two commits and one HTTP call on the same servers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import psycopg
+
+from engine import launch
+from engine.api import types
+from engine.api.client import Client
+from engine.demo.bank import BankControl
+from engine.host import postgres
+from tests.support.engines import Engine, engine
+
+SINGLES = 200
+WARM_UP = 15
+APART_S = 0.03
+BILLS = 12
+LONGEST_S = 20.0
+
+_HOPS = """
+    select extract(epoch from b.received_at)::float8 * 1000, extract(epoch from r.started_at)::float8 * 1000,
+        r.timing, extract(epoch from r.finished_at)::float8 * 1000
+    from syncdesk.transactions t join syncdesk.sync_runs r on r.id = t.first_run
+        left join syncdesk.inbox b on b.correlation_id = r.correlation_id
+    where t.transaction_id = %s order by b.id desc limit 1
+"""
+_SEEN = "select 1 from syncdesk.transactions where transaction_id = %s and removed_at is null"
+
+
+def run() -> dict[str, Any]:
+    """See the module. Aims: p50_ms, p99_ms."""
+    with engine(SYNCDESK_PLAID_ITEM_LIMIT="1000000", SYNCDESK_PLAID_CLIENT_LIMIT="1000000") as made:
+        made.up()
+        found = launch.read(made.profile)
+        assert found is not None
+        with Client(str(found.admin), found.token) as client:
+            url = client.get("status", types.Status).engine.plaid_url
+            with BankControl(str(url)) as bank, _database(made) as connection:
+                item = _link(client, bank, connection, f"{found.public}/api/webhooks/plaid")
+                singles = [_single(bank, connection, item) for _ in range(WARM_UP + SINGLES)][WARM_UP:]
+                floor = _floor(bank, connection)
+    return _report(singles, floor)
+
+
+def _database(made: Engine) -> psycopg.Connection[Any]:
+    url = postgres.running_url(made.profile)
+    assert url is not None
+    return psycopg.connect(url, autocommit=True)
+
+
+def _link(client: Client, bank: BankControl, connection: psycopg.Connection[Any], hook: str) -> str:
+    """A household's bank with its first sync done, and bills for it; Plaid's item id."""
+    bank.do("life", running=False)
+    made = bank.do("items", institution_id="ins_900001", living=False, webhook=hook, seed="latency")
+    for number, bill in enumerate(made["bills"][:BILLS]):
+        client.act(
+            "bills",
+            types.BillWrite(
+                name=bill["name"],
+                amount=str(bill["amount"]),
+                cadence="monthly",
+                anchor_date=f"2026-01-{1 + number:02d}",
+                category=bill.get("category"),
+                user="bench",
+            ),
+        )
+    client.act("items/link", types.LinkRequest(public_token=made["public_token"], user="bench"))
+    item = str(made["item_id"])
+    bank.do("ready", item_id=item)
+    wanted = bank.ask("truth", item_id=item)["items"][item]["count"]
+    end = time.monotonic() + LONGEST_S
+    while connection.execute("select count(*) from syncdesk.transactions").fetchone() != (wanted,):
+        assert time.monotonic() < end, "the first sync did not end in time"
+        time.sleep(0.05)
+    return item
+
+
+def _single(bank: BankControl, connection: psycopg.Connection[Any], item: str) -> dict[str, float]:
+    """One new transaction; milliseconds of the whole, without the bank's own time, and by hop."""
+    time.sleep(APART_S)
+    made = bank.do("transactions", item_id=item, count=1)
+    identity = made["transaction_ids"][0]
+    end = time.monotonic() + LONGEST_S
+    while connection.execute(_SEEN, (identity,)).fetchone() is None:
+        assert time.monotonic() < end, "a row did not come in time"
+        time.sleep(0.0003)
+    seen = time.time() * 1000
+    hook = bank.ask("webhooks", item_id=item, after=made["webhook_id"] - 1)["webhooks"][0]
+    sent = float(hook["attempts"][0]["sent_ms"])
+    asked = [
+        row
+        for row in bank.ask("requests", path="/transactions/sync")["requests"]
+        if sent <= float(row["received_ms"]) <= seen
+    ]
+    own = sum(float(row["own_ms"]) for row in asked)
+    received, started, timing, finished = connection.execute(_HOPS, (identity,)).fetchone() or (0, 0, {}, 0)
+    return {
+        "total": seen - sent - own,
+        "bank_own": own,
+        "received": received - sent if received else 0.0,
+        "pick_up": started - received if received else 0.0,
+        "claim": float(timing.get("claim_ms", 0)),
+        "plaid_call": float(timing.get("plaid_ms", 0)) - own,
+        "decode": float(timing.get("decode_ms", 0)),
+        "match": float(timing.get("match_ms", 0)),
+        "commit_sql": float(timing.get("commit_ms", 0)),
+        "commit_to_seen": seen - finished,
+    }
+
+
+def _floor(bank: BankControl, connection: psycopg.Connection[Any]) -> list[float]:
+    connection.execute("create table if not exists public.bench_floor (id bigserial, at timestamptz default now())")
+    taken = []
+    for _ in range(SINGLES):
+        began = time.perf_counter()
+        connection.execute("insert into public.bench_floor default values")
+        bank.ask("faults")
+        connection.execute("insert into public.bench_floor default values")
+        taken.append((time.perf_counter() - began) * 1000)
+    connection.execute("drop table public.bench_floor")
+    return taken
+
+
+def _report(singles: list[dict[str, float]], floor: list[float]) -> dict[str, Any]:
+    totals = sorted(single["total"] for single in singles)
+    p50, p99 = round(statistics.median(totals), 2), round(totals[int(len(totals) * 0.99) - 1], 2)
+    reference = round(statistics.median(floor), 2)
+    hops = {
+        name: round(statistics.median(single[name] for single in singles), 2) for name in singles[0] if name != "total"
+    }
+    return {
+        "bench": "latency",
+        "figures": {"webhooks": len(singles), "hops_p50_ms": hops, "max_ms": round(totals[-1], 2)},
+        "reference": {"what": "two commits and one HTTP call", "p50_ms": reference},
+        "ratio": round(p50 / reference, 2),
+        "aims": {
+            "p50_ms": {"value": p50, "aim": "<= 15", "ok": p50 <= 15},
+            "p99_ms": {"value": p99, "aim": "<= 60", "ok": p99 <= 60},
+        },
+    }
