@@ -18,7 +18,7 @@ from engine.queue.ports import Store
 if TYPE_CHECKING:
     from engine.sync.deps import Deps
 
-BUSY_S = (0.5, 15.0)
+BUSY_S = 1.0
 
 
 @dataclass(kw_only=True)
@@ -54,8 +54,7 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
             job.counts["state"] = "not_ready"  # no failure: the webhook or the schedule comes back to it
             return
         if result.state in ("busy", "stale"):
-            first, most = BUSY_S
-            raise Later("Another run of this bank link is under way.", min(most, first * 2 ** min(job.job.start, 6)))
+            raise Later("Another run of this bank link is under way.", BUSY_S)
         job.outcome = Outcome("done", more=result.wanted_more)
         job.counts = {
             "state": result.state,

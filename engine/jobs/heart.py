@@ -131,10 +131,12 @@ class Heart(threading.Thread):
 
     def _obey(self) -> None:
         broker = self._broker
-        mine, pool = broker.client.hmget(broker.keys.commands, [broker.options.worker_id, self._pool])
+        # A worker of all queues belongs to each pool.
+        pools = ["sync", "events"] if self._pool == "all" else [self._pool]
+        mine, *told = broker.client.hmget(broker.keys.commands, [broker.options.worker_id, *pools])
         if mine == "stop":
             self._stop("told")
-        elif "quiet" in (mine, pool) and mine != "resume":
+        elif "quiet" in (mine, *told) and mine != "resume":
             if not broker.quiet.is_set():
                 log.info("Quiet: finishing what runs, starting nothing more", pool=self._pool)
                 broker.quiet.set()

@@ -77,7 +77,12 @@ class Attempts(dramatiq.Middleware):
             message.outcome = Outcome("failed", error=error, exception=exception)
         else:
             message.outcome = Outcome(
-                "retry", error=error, delay_ms=int(repeat.delay_s * 1000), counts=repeat.counts, exception=exception
+                "retry",
+                error=error,
+                delay_ms=int(repeat.delay_s * 1000),
+                counts=repeat.counts,
+                forget=repeat.forget,
+                exception=exception,
             )
 
 

@@ -19,7 +19,7 @@ _FINAL: Final = frozenset(
 
 
 class Later(SyncdeskError):
-    """Not now: the job comes again after ``delay_s`` and no attempt is counted."""
+    """Not now: the job comes again after ``delay_s``, as if it had not been started."""
 
     code = "LATER"
     retryable = True
@@ -35,6 +35,7 @@ class Again:
 
     delay_s: float
     counts: bool
+    forget: bool = False
 
 
 def again(error: BaseException, settings: Settings, *, tries: int, start: int) -> Again | None:
@@ -44,7 +45,7 @@ def again(error: BaseException, settings: Settings, *, tries: int, start: int) -
     (``retryable`` is false) fails at once.
     """
     if isinstance(error, Later):
-        return Again(error.delay_s, counts=False)
+        return Again(error.delay_s, counts=False, forget=True)
     if isinstance(error, StoreUnavailable | BrokerUnavailable) and start < UNCOUNTED_STARTS:
         return Again(_spread(min(_AWAY_S[1], _AWAY_S[0] * 2 ** min(start - 1, 4)), settings), counts=False)
     if isinstance(error, PlaidError):

@@ -224,7 +224,7 @@ class Consumer(dramatiq.Consumer):
                     outcome.kind,
                     outcome.error,
                     outcome.delay_ms,
-                    int(outcome.counts),
+                    -1 if outcome.forget else int(outcome.counts),
                     self.broker.options.keep_done,
                     int(outcome.more),
                     dramatiq.message.generate_unique_id(),

@@ -38,7 +38,10 @@ class FailedJobs:
         """
         row = self._store.call("jobs_failed_mark", job_id=job_id, state="retried", retried_as=None)
         new = self._hint(row, row["correlation"])
-        return Retried([new] if new else [], 1)
+        if new is None:
+            return Retried([], 1)
+        self._store.call("jobs_failed_mark", job_id=job_id, state="retried", retried_as=new)
+        return Retried([new], 1)
 
     def discard(self, job_id: str) -> None:
         """Put a failed job aside. Raises as `retry`."""

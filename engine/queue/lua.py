@@ -289,7 +289,8 @@ return {wiped, wait, jobs}
 """
 
 # ARGV: id queue worker n outcome error delay counts keep_done more successor room lease
-# outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased).
+# outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased). counts: 1 an attempt, 0 none,
+# -1 not even a start.
 SETTLE: Final = """
 local id, queue, worker, n, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = jobkey(id)
@@ -315,7 +316,10 @@ if mine then
     end
   elseif outcome == 'retry' then
     local due = int(now + tonumber(ARGV[7]))
-    if redis.call('HGET', key, 'final') == false then
+    if ARGV[8] == '-1' then -- nothing happened that the ledger should tell
+      redis.call('HDEL', key, 's' .. n, 'w' .. n, 'r' .. n, 'again', 'again_lane', 'again_trigger', 'again_correlation')
+      redis.call('HINCRBY', key, 'starts', -1)
+    elseif redis.call('HGET', key, 'final') == false then
       redis.call('HSET', key, 'e' .. n, int(now), 'o' .. n, 'failed', 'x' .. n, ARGV[6])
       redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation')
     end

@@ -13,6 +13,7 @@ import pytest
 
 from engine.errors import Conflict, NotFound, StoreUnavailable
 from engine.jobs import actors
+from engine.jobs.pace import Later
 from engine.plaid.errors import plaid_error
 from engine.queue import Control, FailedJobs, Hints, Reconciler, View, scripts
 from engine.queue.broker import Broker
@@ -136,6 +137,7 @@ def test_retry_makes_a_new_job_and_success_closes_the_group(world: Bench, store:
     assert len(retried.ids) == 1
     assert retried.ids[0] != job_id
     until(lambda: done == ["retry"])
+    assert store.call("job_failed_get", job_id=job_id)["retried_as"] == retried.ids[0]
     with pytest.raises(Conflict):
         jobs.retry(job_id)
     assert run(database_url, "select wanted, wanted_trigger from syncdesk.items") == [(2, "retry")]
@@ -418,3 +420,47 @@ def test_notices_are_delivered_once_in_words(world: Bench, store: Transport, dat
     (notice,) = store.call("notices_list")["notices"]
     assert (notice["title"], notice["sentence"]) == ("First Bank", "3 new transactions. One of them paid a bill.")
     assert len(told) == 1
+
+
+def test_a_busy_bank_link_comes_again_and_leaves_no_trace(world: Bench, store: Transport, database_url: str) -> None:
+    broker = world.broker()
+    starts: list[int] = []
+
+    def busy(item_id: str, trigger: str, correlation: str) -> None:
+        starts.append(1)
+        if len(starts) < 4:
+            raise Later("Another run is under way.", 0.01)
+
+    actor(broker, busy)
+    world.work(broker)
+    job_id = hint(world, item(database_url))
+    until(lambda: world.state(job_id) == "done")
+    found = View(world.client, world.keys).job(job_id)
+    assert found is not None
+    assert [entry["outcome"] for entry in found["timeline"]] == ["done"]
+    assert len(starts) == 4
+
+
+def test_the_lines_an_operator_looks_for(world: Bench, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "syncdesk")
+    broker = world.broker()
+    starts: list[int] = []
+
+    def once(item_id: str, trigger: str, correlation: str) -> None:
+        starts.append(1)
+        if len(starts) == 1:
+            raise ValueError("4711")
+
+    actor(broker, once)
+    world.work(broker)
+    job_id = hint(world, item(database_url))
+    until(lambda: world.state(job_id) == "done")
+    words = [record.getMessage() for record in caplog.records if record.name.startswith("syncdesk.")]
+    assert words == [
+        "📋 Queued transaction sync job",
+        "🔄 Processing transaction sync job",
+        "❌ Transaction sync job failed",
+        "🔄 Processing transaction sync job",
+        "✅ Transaction sync job completed",
+    ]
+    assert "4711" not in caplog.text

@@ -147,4 +147,4 @@ def test_a_refusal_of_the_database_fails_at_once() -> None:
 
 
 def test_later_is_no_attempt() -> None:
-    assert tried(pace.Later("busy", 0.5), tries=9) == pace.Again(0.5, counts=False)
+    assert tried(pace.Later("busy", 0.5), tries=9) == pace.Again(0.5, counts=False, forget=True)

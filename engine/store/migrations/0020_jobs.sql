@@ -202,7 +202,7 @@ begin
         'error', f.error, 'recorded_state', f.state, 'retried_as', f.retried_as);
 end $$;
 
--- failed -> discarded, discarded -> failed, failed or discarded -> retried (then with the id of the new job).
+-- failed -> discarded, discarded -> failed, failed or discarded -> retried; then once more to note the new job's id.
 create function public.syncdesk_jobs_failed_mark(
     p_job_id text, p_state text, p_retried_as text default null
 ) returns jsonb
@@ -215,7 +215,10 @@ begin
     if not found then
         raise exception using errcode = 'SD404', message = 'There is no such failed job.';
     end if;
-    if f.state = 'retried' and p_state = 'retried' then
+    if f.state = 'retried' and p_state = 'retried' and f.retried_as is null and p_retried_as is not null then
+        update syncdesk.failed_jobs set retried_as = p_retried_as where job_id = p_job_id;
+        return jsonb_build_object('job_id', f.job_id, 'retried_as', p_retried_as);
+    elsif f.state = 'retried' and p_state = 'retried' then
         raise exception using errcode = 'SD409', message = 'This job was retried already.';
     elsif f.state = p_state or (f.state = 'retried') then
         raise exception using errcode = 'SD409', message = format('This job is %s already.', f.state);
