@@ -211,7 +211,10 @@ class _Keys:
         except KeyUnavailable:
             if stale is None or stale.key is None:
                 raise
-            return stale  # a key once given is good until its own expiry, also while Plaid is away
+            # A key once given is good until its own expiry, also while Plaid is away; who uses it meanwhile need
+            # not wait for Plaid again.
+            stale.fetched = clock.monotonic() - KEY_FRESH_S + KEY_UNKNOWN_S
+            return stale
         self._entries[kid] = entry
         while len(self._entries) > KEYS_KEPT:
             self._entries.popitem(last=False)

@@ -126,11 +126,11 @@ def read(body: bytes) -> Webhook:
     body = body.replace(b"\\u0000", b"\\ufffd")
     try:
         return msgspec.json.decode(body, type=Webhook)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     try:
         loose = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Webhook()
     words = {name: value for name, value in loose.items() if isinstance(value, str)}
     return Webhook(words.get("webhook_type", ""), words.get("webhook_code", ""), words.get("item_id"))

@@ -216,8 +216,14 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
             deps.store.call("link_session_take", session=session, digest="", made=known["item_id"])
         return True
     for token in public_tokens:
-        if _first(deps, session, hashlib.sha256(token.encode()).hexdigest()):
-            item_id = link(deps, token, known["user"])
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        if _first(deps, session, digest):
+            try:
+                item_id = link(deps, token, known["user"])
+            except SyncdeskError as error:
+                if error.retryable:  # the next poll or the job's next attempt exchanges it
+                    deps.store.call("link_session_take", session=session, digest=digest, made="")
+                raise
             deps.store.call("link_session_take", session=session, digest="", made=item_id)
     return True
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from engine import clock
 from engine.plaid.errors import PlaidUnreachable, plaid_error
 from engine.plaid.types import VerificationKey
-from engine.plaid.webhooks import KEYS_KEPT, LOOKUPS_A_MINUTE, KeyUnavailable, Refused, Verifier
+from engine.plaid.webhooks import KEY_FRESH_S, KEYS_KEPT, LOOKUPS_A_MINUTE, KeyUnavailable, Refused, Verifier
 
 BODY = b'{"webhook_type": "TRANSACTIONS",\n "webhook_code": "SYNC_UPDATES_AVAILABLE"}'
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -141,6 +141,26 @@ def test_plaid_away_is_not_a_refusal() -> None:
 
     with pytest.raises(KeyUnavailable):
         Verifier(lookup).verify(sign(), BODY)
+
+
+def test_a_known_key_serves_on_while_plaid_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lookup(kid: str) -> VerificationKey:
+        asked.append(kid)
+        if len(asked) > 1:
+            raise PlaidUnreachable("Plaid did not answer.", plaid_code="UNREACHABLE")
+        return jwk()
+
+    checks = Verifier(lookup)
+    checks.verify(sign(), BODY)
+    later = clock.monotonic() + KEY_FRESH_S + 1
+    monkeypatch.setattr(clock, "monotonic", lambda: later)
+    assert not checks.at_once(sign())
+    for _ in range(3):
+        checks.verify(sign(), BODY)
+        assert checks.at_once(sign())
+    assert asked == ["k1", "k1"]
 
 
 def relay(body: bytes = BODY, secret: str = "s3cret", moment: int | None = None) -> dict[str, str]:

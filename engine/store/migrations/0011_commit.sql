@@ -302,7 +302,8 @@ declare
     complete boolean := p_update_status not in ('NOT_READY', 'INITIAL_UPDATE_COMPLETE');
     new_state text;
 begin
-    select * into it from syncdesk.items where id = p_item for update;
+    -- Not "for update": a webhook for this item is stored meanwhile, and its row refers to the item's.
+    select * into it from syncdesk.items where id = p_item for no key update;
     select * into run from syncdesk.sync_runs where id = p_run;
     if run.state = 'done' then -- The answer to this call was lost; it was done.
         return jsonb_build_object('status', 'ok', 'added', run.added, 'modified', run.modified,
@@ -401,6 +402,7 @@ end $$;
 create function public.syncdesk_sync_clear(p_run uuid) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '30s' as $$
 begin
+    perform syncdesk.no_wait();
     delete from syncdesk.stage where run_id = p_run;
     return '{}';
 end $$;

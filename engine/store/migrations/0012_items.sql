@@ -75,7 +75,8 @@ begin
                     and coalesce(last_success_at, '-infinity') <= since
                     -- A wish that still waits is not raised again.
                     and (wanted = done or wanted_at <= since)
-                order by last_success_at nulls first, id
+                -- Probes take turns: an item with trouble of its own could never end that of the install.
+                order by case when trouble then last_attempt_at else last_success_at end nulls first, id
                 limit case when trouble then 1 else p_limit end
                 for update skip locked
             ) oldest
@@ -104,6 +105,7 @@ begin
         next_probe_at = case when p_state in ('needs_you', 'error') then clock_timestamp() + interval '1 day' end,
         removed_at = case when p_state = 'removed' then clock_timestamp() end
         where id = p_item;
+    if p_state = 'removed' then delete from syncdesk.item_leases where item_id = p_item; end if;
     -- Once, not at every run that meets the same trouble; trouble at the bank is nobody's task.
     if p_state in ('needs_you', 'expiring', 'error', 'removed')
             and (was.state, was.state_code) is distinct from (p_state, p_code) then
@@ -195,6 +197,8 @@ begin
         state_since = clock_timestamp(), removed_at = coalesce(removed_at, clock_timestamp()), done = wanted
         where id = p_item;
     if not found then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    -- A run under way can commit nothing any more.
+    delete from syncdesk.item_leases where item_id = p_item;
     return jsonb_build_object('item_id', p_item);
 end $$;
 
@@ -313,7 +317,7 @@ begin
 end $$;
 
 -- A public token is exchanged once, though webhook and browser both bring it: true for the first who asks.
--- With p_made, the item that came of it is noted.
+-- With p_made, the item that came of it is noted; an empty one: nothing did, so it may be tried again.
 create function public.syncdesk_link_session_take(p_session text, p_digest text, p_made text) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
 declare
@@ -321,7 +325,11 @@ declare
 begin
     select value into v from syncdesk.settings where key = 'link_session/' || p_session for update;
     if not found then raise exception using errcode = 'SD404', message = 'This sign-in is over.'; end if;
-    if p_made is not null then
+    if p_made = '' then
+        update syncdesk.settings set value = jsonb_set(v, '{taken}', (v -> 'taken') - p_digest)
+            where key = 'link_session/' || p_session;
+        return jsonb_build_object('first', false);
+    elsif p_made is not null then
         update syncdesk.settings set value = jsonb_set(v, '{items}', v -> 'items' || to_jsonb(p_made))
             where key = 'link_session/' || p_session;
         return jsonb_build_object('first', false);

@@ -37,7 +37,14 @@ begin
         return syncdesk.webhook_again(p_body, p_sha256, p_verified_by, p_signature_id, p_type, p_code, p_correlation);
     end if;
     if p_news and item_ is not null then
-        raised := syncdesk.want(item_, 'webhook', p_correlation, 'high');
+        begin
+            -- The commit of a long run holds the item for seconds; Plaid's answer must not wait for that.
+            perform set_config('lock_timeout', '1s', true);
+            raised := syncdesk.want(item_, 'webhook', p_correlation, 'high');
+        exception when lock_not_available then
+            state_ := 'received'; -- the webhook queue raises the wish
+            update syncdesk.inbox set state = state_, processed_at = null where id = inbox_;
+        end;
     end if;
     return jsonb_build_object('inbox_id', inbox_, 'duplicate', false, 'raised', raised, 'item_id', item_,
         'user_id', user_, 'state', state_);

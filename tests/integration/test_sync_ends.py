@@ -1,0 +1,121 @@
+"""How runs, wishes and sign-ins end when something else happens at the same moment."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from engine.plaid.errors import BankTrouble, InstallTrouble, PlaidUnreachable
+from engine.plaid.webhooks import Verified
+from engine.store import Transport
+from engine.sync import inbox, linking
+from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
+from tests.support.syncing import World, deps
+
+SYNC = "/transactions/sync"
+NEWS = b'{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE", "item_id": "plaid-1"}'
+
+
+@pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, bank.url), database_url).link(plaid_item_id="plaid-1")
+    yield made
+    made.deps.plaid.close()
+
+
+def test_an_item_removed_while_it_syncs_stays_removed(world: World, bank: ScriptedPlaid) -> None:
+    def meanwhile(body: dict[str, Any]) -> Any:
+        world.deps.store.call("item_remove", item=world.item, by="person", correlation="c")
+        return page([transaction("t1")], cursor="c1")
+
+    bank.answer(SYNC, meanwhile)
+    assert world.run("link").state == "stale"
+    item = world.row()
+    assert (item["state"], item["cursor"]) == ("removed", None)
+    assert world.live() == {}
+    assert world.run().state == "removed"
+
+
+def test_an_item_with_trouble_of_its_own_does_not_keep_the_install_paused(world: World, bank: ScriptedPlaid) -> None:
+    other = World(world.deps, world.database_url).link()
+    bank.answer(SYNC, error("INVALID_API_KEYS", "INVALID_INPUT"))
+    with pytest.raises(InstallTrouble):
+        world.run("link")
+    tried: list[str] = []
+    for answer in (error("INSTITUTION_DOWN", "INSTITUTION_ERROR"), page([transaction("t1")])):
+        hints = world.deps.store.call("items_want_stale", age_s=0, limit=10, correlation="c")["hints"]
+        assert len(hints) == 1
+        probing = world if hints[0]["item_id"] == world.item else other
+        tried.append(probing.item)
+        bank.answer(SYNC, answer)
+        if len(tried) == 1:
+            with pytest.raises(BankTrouble):
+                probing.run("schedule")
+            probing.execute("update syncdesk.items set done = wanted where id = %s", probing.item)
+        else:
+            assert probing.run("schedule").state == "done"
+    assert len(set(tried)) == 2
+    assert world.rows("select * from syncdesk.settings where key = 'install_trouble'") == []
+
+
+def test_news_for_an_item_whose_commit_takes_long_goes_through_the_queue(world: World) -> None:
+    before = world.row()["wanted"]
+    verified = Verified("jwt", uuid.uuid4().hex, hashlib.sha256(NEWS).hexdigest())
+    with psycopg.connect(world.database_url) as commit:
+        commit.execute("select from syncdesk.items where id = %s for no key update", [world.item])
+        received = inbox.receive(world.deps.store, verified, NEWS)
+        assert (received.state, received.raised) == ("received", None)
+    assert inbox.process(world.deps, received.inbox_id).state == "processed"
+    assert world.row()["wanted"] == before + 1
+
+
+def test_a_body_of_nothing_but_brackets_is_no_webhook() -> None:
+    assert inbox.read(b'{"a":' + b"[" * 100_000).webhook_type == ""
+
+
+def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, bank: ScriptedPlaid) -> None:
+    bank.answer(
+        "/link/token/create",
+        {
+            "link_token": "link-1",
+            "expiration": "2030-01-01T00:00:00Z",
+            "request_id": "r",
+            "hosted_link_url": "http://x",
+        },
+    )
+    session = linking.start(world.deps).session
+    bank.handlers["/link/token/get"] = lambda body: {
+        "link_token": "link-1",
+        "request_id": "r",
+        "link_sessions": [
+            {
+                "link_session_id": "s",
+                "finished_at": "2026-01-01T00:00:00Z",
+                "results": {"item_add_results": [{"public_token": "public-1"}]},
+            }
+        ],
+    }
+    bank.answer("/item/public_token/exchange", (502, b"<html>", {}))
+    with pytest.raises(PlaidUnreachable):
+        linking.follow(world.deps, session)
+    exchanged = {"access_token": "access-2", "item_id": "plaid-2", "request_id": "r"}
+    bank.answer("/item/public_token/exchange", exchanged)
+    item = {"item_id": "plaid-2", "institution_id": "ins_1", "institution_name": "Bank", "webhook": None, "error": None}
+    bank.answer("/accounts/get", {"accounts": [], "item": item, "request_id": "r"})
+    followed = linking.follow(world.deps, session)
+    assert followed.state == "done"
+    assert len(world.rows("select * from syncdesk.items where plaid_item_id = 'plaid-2'")) == 1
+    # What came of it is taken once.
+    assert linking.follow(world.deps, session).ids == followed.ids
