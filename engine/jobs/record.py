@@ -20,6 +20,7 @@ from engine.queue.keys import Keys
 from engine.queue.lua import POISON_STARTS
 from engine.queue.ports import Store
 from engine.queue.view import timeline
+from engine.settings import Settings
 
 log = logger("jobs")
 
@@ -27,12 +28,13 @@ log = logger("jobs")
 class Recorder:
     """Writes each failure once, however often it is asked: the job's id makes a repetition harmless."""
 
-    def __init__(self, store: Store, client: redis.Redis, keys: Keys, stats: Stats, keep_failed: int) -> None:
+    def __init__(self, store: Store, client: redis.Redis, keys: Keys, stats: Stats, settings: Settings) -> None:
         self._store = store
         self._client = client
         self._keys = keys
         self._stats = stats
-        self._keep = keep_failed
+        self._keep = settings.keep_failed
+        self._max_attempts = settings.max_attempts
 
     def __call__(self, job: Taken, outcome: Outcome) -> None:
         """Record the job.
@@ -63,6 +65,7 @@ class Recorder:
             attempts=attempts,
             queued_at=ms_iso(job.queued_ms),
             keep=self._keep,
+            max_attempts=self._max_attempts,
         )
         if not answer["recorded"]:
             return

@@ -79,7 +79,7 @@ class WorkerProcess:
             threads=_threads(pool, settings),
             lease_s=settings.lease_s,
             keep_done=settings.keep_done,
-            record=Recorder(store, client, keys, self.stats, settings.keep_failed),
+            record=Recorder(store, client, keys, self.stats, settings),
             wiped=self.reconciler.ask,
         )
         self.broker = Broker(client, keys, options, explicit(settings, self.stats))
@@ -139,6 +139,9 @@ class WorkerProcess:
                     settings=self._settings,
                     owner=broker.options.worker_id,
                     limiter=lambda name, per_minute: buckets.take(broker.client, broker.keys, name, per_minute),
+                    slow=lambda name, per_minute, seconds: buckets.slow_down(
+                        broker.client, broker.keys, name, per_minute, seconds
+                    ),
                     hints=Hints(broker.client, broker.keys),
                     publish=lambda topic, found=None: events.publish(broker.client, broker.keys, topic, found),
                 )

@@ -50,7 +50,7 @@ class Bench:
         chain = list(middleware)
         if self.store is not None:
             stats = Stats(self.store)
-            record = Recorder(self.store, client, self.keys, stats, given.keep_failed)
+            record = Recorder(self.store, client, self.keys, stats, given)
             chain += explicit(given, stats)
         options = BrokerOptions(
             worker_id=name,

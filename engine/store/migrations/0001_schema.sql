@@ -277,6 +277,7 @@ create table syncdesk.failed_jobs (
     rule_version   integer not null,
     error          jsonb not null,                   -- the last one, scrubbed
     attempts       jsonb not null,                   -- numbered, each with its error
+    max_attempts   integer not null default 4,       -- the setting it ran under
     queued_at      timestamptz not null,
     failed_at      timestamptz not null default now(),
     state          text not null default 'failed' check (state in ('failed', 'discarded', 'retried')),

@@ -84,7 +84,7 @@ $$;
 create function public.syncdesk_job_failed(
     p_job_id text, p_queue text, p_actor text, p_lane text, p_trigger text, p_arguments jsonb, p_target text,
     p_user_id text, p_institution text, p_correlation text, p_fingerprint text, p_rule_version integer,
-    p_error jsonb, p_attempts jsonb, p_queued_at text, p_keep integer
+    p_error jsonb, p_attempts jsonb, p_queued_at text, p_keep integer, p_max_attempts integer default 4
 ) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
 declare
@@ -95,9 +95,10 @@ begin
     -- Jobs of any origin are recorded; only a sync's target is an item.
     if p_queue = 'transactions' and p_target ~ '^[0-9a-fA-F-]{36}$' then item := p_target::uuid; end if;
     insert into syncdesk.failed_jobs (job_id, queue, actor, lane, trigger, arguments, user_id, item_id, institution,
-        correlation_id, fingerprint, rule_version, error, attempts, queued_at, failed_at)
+        correlation_id, fingerprint, rule_version, error, attempts, max_attempts, queued_at, failed_at)
     values (p_job_id, p_queue, p_actor, p_lane, p_trigger, p_arguments, p_user_id::uuid, item, p_institution,
-        p_correlation, p_fingerprint, p_rule_version, p_error, p_attempts, p_queued_at::timestamptz, clock_timestamp())
+        p_correlation, p_fingerprint, p_rule_version, p_error, p_attempts, p_max_attempts, p_queued_at::timestamptz,
+        clock_timestamp())
     on conflict (job_id) do nothing;
     if not found then return jsonb_build_object('recorded', false); end if;
 
@@ -113,8 +114,11 @@ begin
     insert into syncdesk.failure_group_hours as h (fingerprint, hour, count)
     values (p_fingerprint, date_trunc('hour', clock_timestamp(), 'UTC'), 1)
     on conflict (fingerprint, hour) do update set count = h.count + 1 returning h.count into this_hour;
-    -- One notice an hour and cause, however many jobs meet it; none about notices.
-    if this_hour = 1 and p_queue <> 'notifications' then
+    -- One notice an hour and cause, however many jobs meet it; none about notices, nor where the state that the bank
+    -- link or the install entered is told already.
+    if this_hour = 1 and p_queue <> 'notifications'
+            and not exists (select from syncdesk.items i where i.id = item and i.state in ('needs_you', 'error', 'removed'))
+            and not exists (select from syncdesk.settings where key = 'install_trouble') then
         insert into syncdesk.outbox (kind, user_id, item_id, correlation_id, payload)
         values ('job_failed', p_user_id::uuid, item, p_correlation, jsonb_build_object('job_id', p_job_id,
             'queue', p_queue, 'code', p_error ->> 'code', 'title', p_error ->> 'title',
@@ -151,11 +155,11 @@ begin
         'state', case f.state when 'failed' then 'failed' else 'discarded' end,
         'lane', f.lane, 'trigger', f.trigger, 'user_id', f.user_id, 'item_id', f.item_id,
         'institution', nullif(f.institution, ''),
-        'label', coalesce((select nullif(i.label, '') from syncdesk.items i where i.id = f.item_id),
-                          nullif(f.institution, ''), f.actor),
+        'label', case f.actor when 'sync_item' then 'Sync transactions' when 'process_webhook' then 'Process webhook'
+            when 'deliver_notice' then 'Deliver notification' else f.actor end,
         'correlation_id', f.correlation_id, 'queued_at', syncdesk.iso(f.queued_at),
         'started_at', f.attempts -> -1 ->> 'started_at', 'finished_at', syncdesk.iso(f.failed_at), 'due_at', null,
-        'attempts', jsonb_array_length(f.attempts), 'max_attempts', jsonb_array_length(f.attempts),
+        'attempts', jsonb_array_length(f.attempts), 'max_attempts', f.max_attempts,
         'worker', f.attempts -> -1 ->> 'worker',
         'error_code', f.error ->> 'code', 'error_title', f.error ->> 'title', 'group', f.fingerprint,
         'version', f.state || '.' || extract(epoch from f.state_at)::text);
