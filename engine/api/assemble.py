@@ -76,6 +76,9 @@ class Bank:
             settings=parts.settings,
             owner=parts.owner,
             limiter=lambda name, per_minute: buckets.take(parts.client, parts.keys, name, per_minute),
+            slow=lambda name, per_minute, seconds: buckets.slow_down(
+                parts.client, parts.keys, name, per_minute, seconds
+            ),
             hints=parts.hints,
             publish=parts.publish,
         )

@@ -25,3 +25,12 @@ def take(
     with translated():
         wait_ms = scripts.run(client, keys, "bucket", name, per_minute, cost, full)
     return float(wait_ms) / 1000
+
+
+def slow_down(client: redis.Redis, keys: Keys, name: str, per_minute: float, seconds: float) -> None:
+    """Use up ``seconds`` of bucket ``name``, so that everyone who takes from it waits; up to a minute in all.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    take(client, keys, name, per_minute, cost=per_minute * seconds / 60, burst=per_minute)

@@ -32,6 +32,12 @@ class Limiter(Protocol):
         """Take one call from the bucket: 0.0, or the seconds after which to ask again."""
 
 
+class Slow(Protocol):
+    """`engine.queue.buckets.slow_down`, bound to its Redis."""
+
+    def __call__(self, name: str, per_minute: float, seconds: float) -> None: ...
+
+
 class Hints(Protocol):
     """`engine.queue.hints.Hints`."""
 
@@ -52,7 +58,7 @@ class Publish(Protocol):
 class Deps:
     """One for a process, shared by its threads. ``owner`` names the process in lease rows.
 
-    Without Redis (a direct run from the API) ``limiter``, ``hints`` and ``publish`` are None: the
+    Without Redis (a direct run from the API) ``limiter``, ``slow``, ``hints`` and ``publish`` are None: the
     reconciler finds what was not hinted.
     """
 
@@ -62,6 +68,7 @@ class Deps:
     settings: Settings
     owner: str
     limiter: Limiter | None = None
+    slow: Slow | None = None
     hints: Hints | None = None
     publish: Publish | None = None
     leases: LeaseKeeper = field(init=False)

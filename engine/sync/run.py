@@ -7,9 +7,7 @@ cursor of its first page. Every end is recorded before it is reported.
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -27,6 +25,7 @@ from engine.plaid import pages
 from engine.plaid.errors import MustRestart, PlaidError, RateLimited, Reaction
 from engine.plaid.pages import Page, account_json
 from engine.plaid.types import Account
+from engine.sync import turns
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
 from engine.sync.leases import Lease
@@ -209,9 +208,13 @@ class _Run:
             raise _Again(replay=True) from None
 
     def _fetch(self, cursor: str | None) -> Page:
-        self._wait_for_turn()
+        turns.wait(self._deps, self._item, self._check)
         began = clock.monotonic()
-        raw = self._deps.plaid.transactions_sync(self._token, cursor)
+        try:
+            raw = self._deps.plaid.transactions_sync(self._token, cursor)
+        except RateLimited:
+            turns.slow_down(self._deps, self._item)
+            raise
         self._add("plaid_ms", began)
         began = clock.monotonic()
         page = pages.read(raw)
@@ -219,23 +222,6 @@ class _Run:
         if page.has_more and not page.next_cursor:
             raise MustRestart("A page without a way to the next one.", plaid_code="UNREACHABLE")
         return page
-
-    def _wait_for_turn(self) -> None:
-        """Plaid's published limits, kept for the whole install; without Redis its own refusals must do."""
-        limiter, settings = self._deps.limiter, self._deps.settings
-        if limiter is None:
-            return
-        for name, per_minute in (
-            (f"item:{self._item}", settings.plaid_item_limit),
-            ("client", settings.plaid_client_limit),
-        ):
-            try:
-                while (wait := limiter(name, per_minute)) > 0:
-                    self._check()
-                    # Not all that wait may come back at the same moment.
-                    time.sleep(min(wait, 5.0) * random.uniform(1.0, 1.1))
-            except BrokerUnavailable:
-                return
 
     def _check(self) -> None:
         if self._lease.lost.is_set():

@@ -10,8 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.plaid.errors import BankTrouble, InstallTrouble, PlaidUnreachable
+from engine.plaid.errors import BankTrouble, InstallTrouble, PlaidUnreachable, RateLimited
 from engine.plaid.webhooks import Verified
+from engine.queue import buckets
+from engine.queue.connection import connect
+from engine.queue.keys import Keys
 from engine.store import Transport
 from engine.sync import inbox, linking
 from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
@@ -119,3 +122,23 @@ def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, ba
     assert len(world.rows("select * from syncdesk.items where plaid_item_id = 'plaid-2'")) == 1
     # What came of it is taken once.
     assert linking.follow(world.deps, session).ids == followed.ids
+
+
+def test_a_refusal_for_a_limit_slows_everyone_down(
+    store: Transport, database_url: str, bank: ScriptedPlaid, redis_url: str, namespace: str
+) -> None:
+    client, keys = connect(redis_url, "worker"), Keys(namespace)
+    made = deps(store, bank.url)
+    made.slow = lambda name, per_minute, seconds: buckets.slow_down(client, keys, name, per_minute, seconds)
+    world, limit = World(made, database_url).link(), made.settings.plaid_client_limit
+    assert buckets.take(client, keys, "client", limit) == 0
+    bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
+    with pytest.raises(RateLimited):
+        world.run("link")
+    wait = buckets.take(client, keys, "client", limit)
+    assert 1 < wait <= 15
+    for _ in range(20):
+        buckets.slow_down(client, keys, "client", limit, 15)
+    assert wait < buckets.take(client, keys, "client", limit) <= 60
+    client.close()
+    made.plaid.close()
