@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import redis
@@ -54,7 +53,7 @@ class Recorder:
             actor=job.actor,
             lane=job.lane,
             trigger=job.trigger,
-            arguments=json.loads(job.kwargs),
+            arguments=job.message().kwargs,
             target=job.item_id,
             user_id=None if job.user_id in ("", ANYBODY) else job.user_id,
             institution=job.institution,

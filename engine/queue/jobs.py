@@ -62,12 +62,16 @@ class Taken:
         )
 
     def message(self) -> Message[Any]:
-        """The job as Dramatiq's message."""
+        """The job as Dramatiq's message. Arguments that are no JSON are left out: its actor then refuses the job."""
+        try:
+            args, kwargs = tuple(json.loads(self.args)), dict(json.loads(self.kwargs))
+        except (ValueError, TypeError):
+            args, kwargs = (), {}
         return Message(
             queue_name=self.queue,
             actor_name=self.actor,
-            args=tuple(json.loads(self.args)) if self.args != "[]" else (),
-            kwargs=json.loads(self.kwargs) if self.kwargs != "{}" else {},
+            args=args,
+            kwargs=kwargs,
             options={},
             message_id=self.id,
             message_timestamp=self.queued_ms,

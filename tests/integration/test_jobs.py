@@ -464,3 +464,61 @@ def test_the_lines_an_operator_looks_for(world: Bench, database_url: str, caplog
         "✅ Transaction sync job completed",
     ]
     assert "4711" not in caplog.text
+
+
+def test_a_payload_that_nobody_can_read_is_a_failed_job_not_a_stuck_queue(
+    world: Bench, store: Transport, database_url: str
+) -> None:
+    broker = world.broker()
+    ran: list[str] = []
+
+    def counts(item_id: str, trigger: str, correlation: str) -> None:
+        ran.append(item_id)
+
+    actor(broker, counts)
+    broken, right = item(database_url), item(database_url)
+    job_id = hint(world, broken)
+    world.client.hset(world.keys.job(job_id), "kwargs", "{broken")
+    hint(world, right)
+    world.work(broker)
+    found = until(lambda: failed(store, job_id))
+    assert found["error"]["code"] == "TypeError"
+    assert found["arguments"] == {}
+    until(lambda: ran == [right])
+
+
+def test_a_trigger_during_the_last_start_of_a_failed_job_is_still_unfinished(
+    world: Bench, store: Transport, database_url: str
+) -> None:
+    item_id = item(database_url)
+    run(
+        database_url,
+        "insert into syncdesk.sync_runs (id, item_id, user_id, job_id, trigger, correlation_id, fence, wanted,"
+        " started_at) values (gen_random_uuid(), %s, %s, 'j', 't', 'c', 1, 1, now())",
+        item_id,
+        USER,
+    )
+    run(database_url, "update syncdesk.items set wanted = 2, wanted_at = clock_timestamp()")
+    store.call(
+        "job_failed", job_id="j", queue="transactions", actor="sync_item", lane="high", trigger="t", arguments={},
+        target=item_id, user_id=USER, institution="B", correlation="c", fingerprint="f", rule_version=1,
+        error={"code": "X", "kind": "bug", "title": "t", "sentence": "s"}, attempts=[],
+        queued_at="2026-01-01T00:00:00Z", keep=50,
+    )  # fmt: skip
+    assert run(database_url, "select wanted, done from syncdesk.items") == [(2, 1)]
+    assert [row["id"] for row in store.call("unfinished")["items"]] == [item_id]
+
+
+def test_a_bank_that_needs_its_person_is_told_once(world: Bench, store: Transport, database_url: str) -> None:
+    broker = world.broker()
+
+    def fails(**_: Any) -> None:
+        raise login_required()
+
+    actor(broker, fails)
+    item_id = item(database_url)
+    run(database_url, "update syncdesk.items set state = 'needs_you'")  # as the run did, with its own notice
+    world.work(broker)
+    job_id = hint(world, item_id)
+    until(lambda: failed(store, job_id))
+    assert run(database_url, "select kind from syncdesk.outbox") == []

@@ -126,7 +126,9 @@ begin
     end if;
     if p_target <> '' then
         insert into syncdesk.failure_group_items (fingerprint, queue, target, open, last_seen)
-        values (p_fingerprint, p_queue, p_target, true, clock_timestamp())
+        -- A trigger that came after the last start is not answered by this failure.
+        values (p_fingerprint, p_queue, p_target, true, coalesce((select max(r.started_at) from syncdesk.sync_runs r
+            where r.item_id = item and r.job_id = p_job_id), clock_timestamp()))
         on conflict (fingerprint, queue, target) do update set open = true, last_seen = excluded.last_seen;
     end if;
 
