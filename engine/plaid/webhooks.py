@@ -26,6 +26,7 @@ FUTURE_S = 60  # how far a sender's clock may be ahead of ours
 KEY_FRESH_S = 3600
 KEY_UNKNOWN_S = 60
 KEYS_KEPT = 64
+NO_SUCH_KEY = "INVALID_WEBHOOK_VERIFICATION_KEY_ID"
 LOOKUPS_A_MINUTE = 20  # anybody can invent key ids; Plaid is asked for no more than this
 
 _KID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -228,7 +229,7 @@ class _Keys:
             found = self._lookup(kid)
         except PlaidError as error:
             # Our own request was fine, so "wrong field" and "not found" mean: no such key.
-            if error.reaction is Reaction.OUR_BUG:
+            if error.reaction is Reaction.OUR_BUG or error.plaid_code == NO_SUCH_KEY:
                 return _Entry(None, now)
             raise KeyUnavailable("Plaid cannot be asked for the key of this signature now.") from error
         if found.kty != "EC" or found.crv != "P-256" or found.kid != kid:

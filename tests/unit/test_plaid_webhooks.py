@@ -99,13 +99,14 @@ def test_an_expired_key_is_refused() -> None:
     assert verifier(jwk(expired_at=now() + 60)).verify(sign(), BODY).by == "jwt"
 
 
-def test_keys_are_asked_for_once_and_unknown_ones_too() -> None:
+@pytest.mark.parametrize("code", ["INVALID_FIELD", "INVALID_WEBHOOK_VERIFICATION_KEY_ID"])
+def test_keys_are_asked_for_once_and_unknown_ones_too(code: str) -> None:
     asked: list[str] = []
 
     def lookup(kid: str) -> VerificationKey:
         asked.append(kid)
         if kid != "k1":
-            raise plaid_error("INVALID_FIELD", "INVALID_REQUEST", http_status=400)
+            raise plaid_error(code, http_status=400)
         return jwk()
 
     checks = Verifier(lookup)
