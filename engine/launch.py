@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -123,7 +124,17 @@ def self_command(arguments: list[str]) -> list[str]:
     if getattr(sys, "frozen", False):
         suffix = ".exe" if sys.platform == "win32" else ""
         return [str(Path(sys.executable).with_name(f"syncdeskctl{suffix}")), *arguments]
-    return [sys.executable, "-m", "scheduler.command", *arguments]
+    # -P: whatever lies in the current folder is no module of ours.
+    return [sys.executable, "-P", "-m", "scheduler.command", *arguments]
+
+
+def self_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` for `self_command`: where the packages are not installed (a clone), it says where they lie."""
+    home = Path(__file__).parent.parent
+    if getattr(sys, "frozen", False) or home.name in ("site-packages", "dist-packages"):
+        return dict(environ)
+    before = environ.get("PYTHONPATH")
+    return {**environ, "PYTHONPATH": str(home) + (os.pathsep + before if before else "")}
 
 
 class Starting:
@@ -186,7 +197,7 @@ def start(profile: Profile) -> Starting:
     known = progress(profile)
     if read(profile) is not None or (known is not None and known.state == "starting"):
         return Starting(profile, None, log)
-    environment = dict(os.environ, SYNCDESK_PROFILE=str(profile.root))
+    environment = self_environment({**os.environ, "SYNCDESK_PROFILE": str(profile.root)})
     if profile.is_default:
         environment["SYNCDESK_PROFILE"] = profile.name
     try:
@@ -207,7 +218,6 @@ def _spawn(log: Path, environment: dict[str, str], how: dict[str, Any]) -> subpr
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            cwd=_neutral_folder(),
             env=environment,
             **how,
         )
@@ -218,11 +228,6 @@ def _try_attached(log: Path, environment: dict[str, str]) -> subprocess.Popen[by
         return _spawn(log, environment, _detached(breakaway=False))
     except OSError as error:
         raise StartError(f"The engine cannot be started: {error.strerror}. Its log is {log}.") from error
-
-
-def _neutral_folder() -> str | None:
-    """Unfrozen code is found from the folder that holds the packages; a frozen app's needs none."""
-    return None if getattr(sys, "frozen", False) else str(Path(__file__).parent.parent)
 
 
 def _private(path: str, flags: int) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import psutil
 
 from engine.api.types import Endpoints
+from engine.errors import ProfileError
 from engine.host.binaries_process import write_private
 from engine.launch import Discovery, Progress, progress, progress_file, read
 from engine.profile import Profile
@@ -16,7 +18,11 @@ __all__ = ["Discovery", "Progress", "clear", "progress", "read", "write", "write
 
 
 def write(profile: Profile, endpoints: Endpoints, token: str, version: str) -> None:
-    """Tell that this process is the profile's engine and is ready."""
+    """Tell that this process is the profile's engine and is ready.
+
+    Raises:
+        ProfileError: the file cannot be written.
+    """
     found = {
         "pid": os.getpid(),
         "started": psutil.Process().create_time(),
@@ -25,14 +31,25 @@ def write(profile: Profile, endpoints: Endpoints, token: str, version: str) -> N
         "endpoints": {"public": endpoints.public, "admin": endpoints.admin, "health": endpoints.health},
         "token": token,
     }
-    write_private(profile.discovery_file, json.dumps(found))
+    _write(profile.discovery_file, json.dumps(found))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_private(path, text)
+    except OSError as error:
+        raise ProfileError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def write_progress(profile: Profile, state: str, step: str, error: str | None = None) -> None:
-    """Tell how far the start of this process is."""
+    """Tell how far the start of this process is.
+
+    Raises:
+        ProfileError: the file cannot be written.
+    """
     pid, started = os.getpid(), psutil.Process().create_time()
     text = json.dumps({"pid": pid, "started": started, "state": state, "step": step, "error": error})
-    write_private(progress_file(profile), text)
+    _write(progress_file(profile), text)
 
 
 def clear(profile: Profile, pid: int) -> None:

@@ -8,6 +8,7 @@ when the thread that spawned ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -180,7 +181,10 @@ class Keeper:
                 continue  # tried again; the parts' own watch of our pipe stays
 
     def _write(self) -> None:
-        server.write_private(wards_file(self._profile), json.dumps([asdict(ward) for ward in self._wards.values()]))
+        # Only a start after host and keeper were both killed reads it: a full disk must not end a part for it.
+        with contextlib.suppress(OSError):
+            text = json.dumps([asdict(ward) for ward in self._wards.values()])
+            server.write_private(wards_file(self._profile), text)
 
 
 def clean_up(profile: Profile, deadline_s: float = 15.0) -> None:

@@ -17,7 +17,7 @@ import psutil
 from engine import clock
 from engine.errors import StartError
 from engine.host.binaries_process import rotate
-from engine.launch import self_command
+from engine.launch import self_command, self_environment
 from engine.logs import SUPERVISED
 
 
@@ -100,8 +100,7 @@ def spawn_self(
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                cwd=None if getattr(sys, "frozen", False) else str(Path(__file__).parent.parent.parent),
-                env={**os.environ, **(environment or {}), SUPERVISED: "1"},
+                env=self_environment({**os.environ, **(environment or {}), SUPERVISED: "1"}),
                 **_apart(),
             )
     except OSError as error:

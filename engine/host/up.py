@@ -86,14 +86,17 @@ class Host:
         try:
             self._start()
         except SyncdeskError as error:
-            discovery.write_progress(self.profile, "failed", self._step, error.message)
+            self._tell_failure(error.message)
             log.error("The engine did not start", reason=error.message)
             self._end()
             raise
         except Exception as error:
             log.exception("The engine did not start")
-            sentence = f"The engine failed inside Syncdesk ({type(error).__name__}). Its log is {self._log}."
-            discovery.write_progress(self.profile, "failed", self._step, sentence)
+            why = f"failed inside Syncdesk ({type(error).__name__})"
+            if isinstance(error, OSError) and error.strerror:
+                why = f"did not start: {error.filename or self.profile.root}: {error.strerror}"
+            sentence = f"The engine {why}. Its log is {self._log}."
+            self._tell_failure(sentence)
             self._end()
             raise StartError(sentence, log=str(self._log)) from error
         code = 0
@@ -210,6 +213,12 @@ class Host:
         self._step = step
         discovery.write_progress(self.profile, "starting", step)
         self._announce(f"{step} …")
+
+    def _tell_failure(self, sentence: str) -> None:
+        try:
+            discovery.write_progress(self.profile, "failed", self._step, sentence)
+        except ProfileError as error:
+            log.error("The reason could not be left for others", reason=error.message)
 
     def _part_changed(self, role: str) -> None:
         if self._publish is not None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from engine import launch
 from engine.host import keeper, valkey
+from engine.profile import Profile
 from tests.support.engines import NO_BANK, Engine, engine
 from tests.support.wait import until
 
@@ -347,3 +351,49 @@ def test_an_operator_stops_starts_and_restarts_a_pool(idle: Engine) -> None:
     until(lambda: idle.row("worker-events")["state"] == "running", 20)
     assert idle.row("worker-events")["pid"] != before
     assert idle.row("worker-events")["restarts"] == 0  # asked for, not suffered
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB: too small for a database."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not sys.platform.startswith("linux"):
+        pytest.skip("only root on Linux can mount a small file system")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def _up_on(folder: Path) -> subprocess.CompletedProcess[str]:
+    made = Engine(Profile("test", folder), dict(NO_BANK))
+    try:
+        return made.run("up")
+    finally:
+        until(lambda: not _of_profile(made), 20, "the end of every process")
+
+
+def test_a_disk_that_fills_up_is_one_sentence(small_disk: Path) -> None:
+    done = _up_on(small_disk)
+    assert done.returncode == 1
+    assert "the disk is full" in done.stderr
+    assert "postgres.log" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_is_one_sentence(small_disk: Path) -> None:
+    with open(small_disk / "fill", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(65536))
+    done = _up_on(small_disk)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    done = _up_on(small_disk)
+    assert done.returncode == 1
+    assert f"Cannot make the folder {small_disk}" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -38,18 +38,19 @@ class Engine:
 
     def __init__(self, profile: Profile, environment: dict[str, str]) -> None:
         self.profile = profile
-        self.environment = clean_environment(SYNCDESK_PROFILE=str(profile.root), **environment)
+        given = clean_environment(SYNCDESK_PROFILE=str(profile.root), **environment)
+        self.environment = launch.self_environment(given)
         self.process: subprocess.Popen[str] | None = None
         self.pids: dict[str, psutil.Process] = {}
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "scheduler.command", *arguments]
+        return launch.self_command(list(arguments))
 
     def up(self, *, wait: bool = True) -> Engine:
         """Start it in the background; with ``wait`` until it is ready."""
         with open(self.profile.root / "up.out", "ab") as output:
             self.process = subprocess.Popen(
-                self.command("up"), cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=output,
+                self.command("up"), cwd=self.profile.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=output, text=True, start_new_session=True,
             )  # fmt: skip
         if wait:
@@ -75,7 +76,7 @@ class Engine:
     def run(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run one command of ``syncdeskctl`` on this profile to its end."""
         return subprocess.run(
-            self.command(*arguments), cwd=ROOT, env=self.environment, capture_output=True, text=True,
+            self.command(*arguments), cwd=self.profile.root, env=self.environment, capture_output=True, text=True,
             timeout=timeout_s, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

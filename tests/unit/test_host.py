@@ -118,7 +118,7 @@ class TestWorld:
 
 class TestLaunch:
     def test_our_command_frozen_or_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert launch.self_command(["up"]) == [sys.executable, "-m", "scheduler.command", "up"]
+        assert launch.self_command(["up"]) == [sys.executable, "-P", "-m", "scheduler.command", "up"]
         monkeypatch.setattr(sys, "frozen", True, raising=False)
         monkeypatch.setattr(sys, "executable", str(Path("/opt/syncdesk/syncdesk")))
         assert Path(launch.self_command(["up"])[0]).stem == "syncdeskctl"
