@@ -52,6 +52,11 @@ language sql immutable as $$
     ) keys where (mine -> k) is distinct from (other -> k)
 $$;
 
+-- Until the end of this transaction, a commit does not wait for the disk: for what a crash of the database may take
+-- back (a lease, a staged page), since the run's own commit then finds it missing and the wish is still there.
+create function syncdesk.no_wait() returns void
+language sql as $$ select set_config('synchronous_commit', 'off', true) $$;
+
 -- ---------------------------------------------------------------- leases
 
 create function public.syncdesk_sync_claim(
@@ -63,6 +68,7 @@ declare
     fence_ bigint;
     replay_ boolean := false;
 begin
+    perform syncdesk.no_wait();
     select * into it from syncdesk.items where id = p_item for update;
     if not found then
         raise exception using errcode = 'SD404', message = 'There is no such bank link.';
@@ -109,6 +115,7 @@ end $$;
 create function public.syncdesk_lease_renew(p_item uuid, p_fence bigint, p_lease_ms integer) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
 begin
+    perform syncdesk.no_wait();
     update syncdesk.item_leases set expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
         where item_id = p_item and fence = p_fence;
     return jsonb_build_object('held', found);
@@ -184,6 +191,7 @@ declare
     body jsonb := p_body::jsonb;
     n bigint;
 begin
+    perform syncdesk.no_wait();
     select * into run from syncdesk.sync_runs where id = p_run for update;
     if not found or run.state <> 'running' then
         raise exception using errcode = 'SD409', message = 'This run is over; its pages are not taken any more.';
