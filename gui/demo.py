@@ -13,6 +13,8 @@ from engine.profile import Profile
 from gui.client.connection import Found, Local
 
 STOP_S = 25
+_NO_WINDOW = 0x08000000
+"""CREATE_NO_WINDOW of Windows, where a console program would flash up."""
 
 
 class Demo:
@@ -50,7 +52,7 @@ class Demo:
 
         self.end()
         folder = None if getattr(sys, "frozen", False) else str(Path(__file__).resolve().parent.parent)
-        flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+        flags = _NO_WINDOW if sys.platform == "win32" else 0
         try:
             child = subprocess.Popen(
                 launch.self_command(["demo", "--live"]),

@@ -32,7 +32,7 @@ class Desk(QObject):
         self.overview = Query(client, types.Overview, path("overview"), self)
         self.batch = Batch(self)
         self.batch.told.connect(self.topics)
-        connection.event.connect(self._hear)
+        connection.heard.connect(self._hear)
         connection.changed.connect(self._link_changed)
         self._slow = QTimer(self)
         self._slow.setInterval(SLOW_MS)

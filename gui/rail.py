@@ -209,7 +209,8 @@ class Rail(Fill):
     def set_narrow(self, narrow: bool) -> None:
         """56 wide with icons alone, or 216 with labels."""
         self.setFixedWidth(self._theme.size("rail.width.collapsed" if narrow else "rail.width"))
-        for widget in (self.engine, *self.items.values(), *self._groups):
+        parts: list[EngineBlock | Item | _Group] = [self.engine, *self.items.values(), *self._groups]
+        for widget in parts:
             widget.narrow = narrow
             widget.update()
         for group in self._groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from PySide6.QtCore import QByteArray, QPoint, QSettings, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
@@ -18,7 +19,7 @@ from gui.kit.boxes import Fill, column, row
 from gui.kit.notes import Banner, Toast
 from gui.kit.text import Label
 from gui.linking import Linking
-from gui.pages.base import CardPage, Page
+from gui.pages.base import Page
 from gui.pages.overview import OverviewPage
 from gui.rail import Entry, Rail
 
@@ -152,12 +153,12 @@ class Shell(Fill):
 
     def _keys(self) -> None:
         for place, key in enumerate(self._made):
-            self._key(f"Ctrl+{place + 1}", lambda key=key: self.open(key))
+            self._key(f"Ctrl+{place + 1}", partial(self.open, key))
         self._key("F5", self._sync)
         self._key("Ctrl+P", self._pause_or_resume)
         self._key("F6", self._next_area)
         self._key("Esc", self._escape)
-        self._key("Ctrl+Z", lambda: self.toast.act() if self.toast.undoable() else None)
+        self._key("Ctrl+Z", self._undo)
         self._key("Ctrl+\\", lambda: self._fit(not self._narrow))
 
     def _key(self, keys: str, act: Callable[[], object]) -> None:
@@ -203,7 +204,8 @@ class Shell(Fill):
             return
         self._title.say(page.title)
         wanted = list(page.buttons())
-        present = [self._actions.itemAt(place).widget() for place in range(self._actions.count())]
+        items = [self._actions.itemAt(place) for place in range(self._actions.count())]
+        present = [item.widget() for item in items if item is not None]
         if present == wanted:
             return
         for widget in present:
@@ -394,6 +396,10 @@ class Shell(Fill):
 
     # ------------------------------------------------------------ window
 
+    def _undo(self) -> None:
+        if self.toast.undoable():
+            self.toast.act()
+
     def _next_area(self) -> None:
         """F6: rail, then the areas of the page."""
         areas: list[QWidget] = [self.rail.items[self.current]]
@@ -422,7 +428,7 @@ class Shell(Fill):
         pad = self._theme.size("page.padding.narrow" if small else "page.padding")
         self._head.setContentsMargins(pad, 0, pad, 1)
         page = self.pages.get(self.current)
-        if isinstance(page, CardPage):
+        if page is not None:
             page.set_narrow(small)
 
     def _repaint(self) -> None:

@@ -17,6 +17,13 @@ def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{count(number)} {one if number == 1 else (many or one + 's')}"
 
 
+def ordinal(number: int) -> str:
+    """``1st``, ``22nd``, ``113th``."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    end = "th" if number % 100 in {11, 12, 13} else ends.get(number % 10, "th")
+    return f"{count(number)}{end}"
+
+
 def count(number: int) -> str:
     """A whole number with the locale's groups."""
     return QLocale().toString(number)

@@ -137,7 +137,7 @@ class Connection(QObject):
     """The state of the link to the engine, kept up by itself; ``changed`` at each change of state or step."""
 
     changed = Signal()
-    event = Signal(object)
+    heard = Signal(object)
     tick = Signal()
     _looked = Signal(object)
     _started = Signal(object)
@@ -147,7 +147,7 @@ class Connection(QObject):
         super().__init__(parent)
         self._client, self._source, self._may_start = client, source, start and source.can_start
         self._stream = Stream(client, self)
-        self._stream.event.connect(self.event)
+        self._stream.heard.connect(self.heard)
         self._stream.ended.connect(self._lost)
         self._pool = QThreadPool(self)
         self._pool.setMaxThreadCount(1)

@@ -19,7 +19,7 @@ class Stream(QObject):
     """Reads ``GET /api/events``. ``ended`` once it broke; `open` begins anew."""
 
     opened = Signal()
-    event = Signal(object)
+    heard = Signal(object)
     ended = Signal()
 
     def __init__(self, client: Client, parent: QObject | None = None) -> None:
@@ -75,7 +75,7 @@ class Stream(QObject):
             event = msgspec.json.decode(line, type=Event)
         except msgspec.DecodeError:
             event = Event(topic="hello")  # not understood: look at everything again
-        self.event.emit(event)
+        self.heard.emit(event)
 
     def _broke(self) -> None:
         if self._reply is not None and self.sender() in {None, self._reply, self._watch}:

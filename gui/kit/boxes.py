@@ -12,6 +12,7 @@ from gui import icons, paint
 from gui import theme as themes
 from gui.kit.focus import KeyFocus
 from gui.kit.text import Label
+from gui.words import tip
 
 
 def row(spacing: int = 8, margins: tuple[int, int, int, int] = (0, 0, 0, 0)) -> QHBoxLayout:
@@ -51,6 +52,19 @@ class Fill(QWidget):
             painter.fillRect(0, 0, 1, high, color)
         if "r" in self._edges:
             painter.fillRect(wide - 1, 0, 1, high, color)
+
+
+class Well(QWidget):
+    """A subtle box with rounded corners for what is quoted: codes, the two sides of a question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._theme = themes.current()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme, box = self._theme, QRectF(self.rect())
+        fill, edge = theme.color("bg.subtle"), theme.color("border.subtle")
+        paint.rounded(QPainter(self), box, theme.radius("control"), fill, edge)
 
 
 class Rule(QFrame):
@@ -192,6 +206,7 @@ class Tile(KeyFocus, QPushButton):
             return
         self._icon, self._tone, self._verdict, self._sentence, self._filled, self._old = told
         self.setAccessibleName(f"{self._title}: {verdict}. {sentence}")
+        self.setToolTip(tip(sentence))
         self.update()
 
     def verdict(self) -> str:

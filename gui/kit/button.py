@@ -125,8 +125,8 @@ class Button(KeyFocus, QPushButton):
             return (None if quiet else "bg.subtle", None if quiet else "border.subtle", "text.disabled")
         over, down = self.underMouse(), self.isDown()
         if kind == "filled":
-            fill = _FILLS["filled"][2 if down else 1 if over else 0]
-            return fill, fill, _WORDS[kind]
+            ink = _FILLS["filled"][2 if down else 1 if over else 0]
+            return ink, ink, _WORDS[kind]
         fill = "bg.pressed" if down else "bg.hover" if over else _REST[kind]
         return fill, "border.default" if kind == "outline" else None, _WORDS[kind]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -187,7 +187,7 @@ class AreaChart(KeyFocus, QWidget):
         place = max(0, min(len(self._slots) - 1, place))
         self._point(place, self.mapToGlobal(QPointF(self._x(place), TOP).toPoint()))
 
-    def _point(self, place: int, spot: object) -> None:
+    def _point(self, place: int, spot: QPoint) -> None:
         if not 0 <= place < len(self._slots):
             return
         if place != self._hot:
@@ -199,7 +199,7 @@ class AreaChart(KeyFocus, QWidget):
             if slot.known
             else f"{words.day_and_time(slot.at)}\nno data"
         )
-        QToolTip.showText(spot, said, self)  # type: ignore[call-overload]
+        QToolTip.showText(spot, said, self)
 
 
 def _known(slot: types.ChartSlot) -> types.ChartSlot:

@@ -83,6 +83,12 @@ class Tabs(Fill):
         self._tabs[self.current].setChecked(True)
         self._only_current_takes_focus()
 
+    def set_edge(self, pad: int) -> None:
+        """Room at both sides."""
+        layout = self.layout()
+        if layout is not None:
+            layout.setContentsMargins(pad, 0, pad, 1)
+
     def choose(self, key: str) -> None:
         """Make a tab the current one."""
         changed = key != self.current

@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent, QTextOption
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QLayout,
+    QPlainTextEdit,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from gui import icons, paint
 from gui import theme as themes
@@ -41,7 +50,7 @@ class Pane(Fill):
         top.addWidget(self.monogram, 0, Qt.AlignmentFlag.AlignTop)
         top.addLayout(names, 1)
         top.addWidget(close, 0, Qt.AlignmentFlag.AlignTop)
-        self.actions = row(8, (16, 12, 16, 12))
+        self.acts = row(8, (16, 12, 16, 12))
         self.sections = column(0)
         self.sections.setAlignment(Qt.AlignmentFlag.AlignTop)
         inside = QWidget()
@@ -58,7 +67,7 @@ class Pane(Fill):
         self._foot.hide()
         layout = column(0)
         layout.addLayout(top)
-        layout.addLayout(self.actions)
+        layout.addLayout(self.acts)
         layout.addWidget(scroll, 1)
         layout.addWidget(self._foot)
         self.setLayout(layout)
@@ -76,6 +85,18 @@ class Pane(Fill):
             inner.addLayout(head)
         self.sections.addLayout(inner)
         return inner
+
+    def part(self, title: str) -> tuple[QWidget, QVBoxLayout]:
+        """A section that can be hidden as a whole, its hairline included."""
+        box = QWidget()
+        inner = column(8, (16, 14, 16, 14))
+        inner.addWidget(Label(title, "label", "text.muted"))
+        outer = column(0)
+        outer.addWidget(Rule())
+        outer.addLayout(inner)
+        box.setLayout(outer)
+        self.sections.addWidget(box)
+        return box, inner
 
     def show_foot(self) -> None:
         """Show the foot, once it has actions."""
@@ -188,27 +209,40 @@ class Timeline(QWidget):
             y = end + 12
 
 
-class Code(QLabel):
-    """Raw text that may be selected and copied: codes, ids, tracebacks. Plain text always."""
+class Code(QPlainTextEdit):
+    """Raw text that may be selected and copied: codes, ids, tracebacks. As high as its text; plain text by nature."""
 
     def __init__(self) -> None:
         super().__init__()
         self._theme = themes.current()
-        self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setWordWrap(True)
+        self.setReadOnly(True)
         self.setFont(self._theme.font("mono"))
-        self.setContentsMargins(10, 8, 10, 8)
-        self.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.setTabChangesFocus(True)
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        painter = QPainter(self)
-        fill, edge = self._theme.color("bg.subtle"), self._theme.color("border.subtle")
-        paint.rounded(painter, QRectF(self.rect()), self._theme.radius("control"), fill, edge)
-        painter.end()
-        super().paintEvent(event)
+    def text(self) -> str:
+        """What it shows."""
+        return self.toPlainText()
+
+    def say(self, words: str) -> None:
+        """Change the text; the selection survives where it stays the same."""
+        if words != self.toPlainText():
+            self.setPlainText(words)
+            self.setAccessibleName(words)
+            self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        lines = max(1, round(self.document().size().height()))
+        wanted = lines * self.fontMetrics().lineSpacing() + 20
+        if wanted != self.height():
+            self.setFixedHeight(wanted)
 
 
 def clear(layout: QLayout) -> None:

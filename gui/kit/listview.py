@@ -233,6 +233,11 @@ class List(QListView):
         self._skeleton_timer.setInterval(200)
         self._skeleton_timer.timeout.connect(self._show_skeleton)
 
+    def set_edge(self, pad: int) -> None:
+        """Room at both sides of a row."""
+        self._look.edge = pad
+        self.viewport().update()
+
     def current_key(self) -> str:
         """Key of the selected row; empty where none is."""
         return self._key
@@ -305,7 +310,7 @@ class List(QListView):
         self.viewport().update()
 
     def currentChanged(self, current: Index, previous: Index) -> None:
-        super().currentChanged(current, previous)  # type: ignore[arg-type]
+        super().currentChanged(current, previous)
         if not current.isValid():
             return
         key = self.rows.key(current.data(ROW))

@@ -75,6 +75,7 @@ class Toast(QFrame):
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         self._waiting: deque[tuple[str, Callable[[], None] | None, str]] = deque(maxlen=20)
+        self.window_ = window
         self._undo: Callable[[], None] | None = None
         self._words = Label("", "control", "text.tooltip")
         self._button = _ToastButton("Undo")
@@ -142,7 +143,7 @@ class Toast(QFrame):
             self.hide()
 
     def _place(self) -> None:
-        window = self.parentWidget()
+        window = self.window_
         wide = min(self.sizeHint().width(), window.width() - 48)
         self.setGeometry((window.width() - wide) // 2, window.height() - 24 - self.height(), wide, self.height())
 

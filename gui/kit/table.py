@@ -43,7 +43,7 @@ class Table(QWidget):
         self.faded = False
         self.setMouseTracking(clickable or tip_of is not None)
         self.setSizePolicy(
-            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Maximum if least else QSizePolicy.Policy.Fixed
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding if least else QSizePolicy.Policy.Fixed
         )
         if clickable:
             self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -67,7 +67,8 @@ class Table(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(240, len(self._rows) * self._high)
+        shown = min(len(self._rows), self._least) if self._least else len(self._rows)
+        return QSize(240, shown * self._high)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(120, min(len(self._rows), self._least or len(self._rows)) * self._high)

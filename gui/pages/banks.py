@@ -73,7 +73,7 @@ class BanksPage(ListPage):
         self.items.failed.connect(self._cannot)
         self.items.waiting.connect(self.listing.show_waiting)
         self.items.holding = self.view.reading
-        self.listing.news.link.clicked.connect(lambda: self.items.refresh(release=True))
+        self.listing.news.link.clicked.connect(self._bring_in)
         self.listing.empty.acted.connect(lambda: self._linking.begin(None))
         self.view.opened.connect(self._open)
         self.view.left.connect(self.close_detail)
@@ -84,7 +84,7 @@ class BanksPage(ListPage):
         self._linking.ended.connect(lambda _words: self.refresh())
         home = QShortcut(QKeySequence("Home"), self.view)
         home.setContext(Qt.ShortcutContext.WidgetShortcut)
-        home.activated.connect(lambda: (self.view.scrollToTop(), self.items.refresh(release=True)))
+        home.activated.connect(self._bring_in)
 
     def buttons(self) -> Sequence[Button]:
         return (self.sync_all, self.link)
@@ -129,6 +129,10 @@ class BanksPage(ListPage):
     def _address(self, after: str | None, limit: int) -> str:
         state = "" if self.tabs.current == "all" else self.tabs.current
         return path("items", state=state, after=after, limit=limit)
+
+    def _bring_in(self) -> None:
+        self.view.scrollToTop()
+        self.items.refresh(release=True)
 
     def _restart(self) -> None:
         self.listing.show_empty(False)
@@ -185,7 +189,7 @@ class BanksPage(ListPage):
 
         def came(detail: types.ItemDetail) -> None:
             run = next((run for run in detail.runs if run.correlation_id == correlation), None)
-            if run is not None and run.state != "running" and self._followed.pop(correlation, None):
+            if run is not None and run.state != "running" and self._followed.pop(correlation, ""):
                 self.desk.say(f"{rows.name(detail.item)}: {rows.result(run)}")
 
         item_id = self._followed[correlation]

@@ -33,10 +33,10 @@ class BankPane(Pane):
         self.query = Query(desk.client, types.ItemDetail, "", self)
         self.query.arrived.connect(self._show)
         self.item: types.Item | None = None
-        self.actions.setContentsMargins(16, 12, 16, 14)
+        self.acts.setContentsMargins(16, 12, 16, 14)
         self.banner = Banner(stacked=True)
         self.banner.acted.connect(self._cure)
-        self.actions.addWidget(self.banner)
+        self.acts.addWidget(self.banner)
         self.facts = Facts()
         self.section().addWidget(self.facts)
         self._last = Label("", "small", "text.muted", shrink=False)

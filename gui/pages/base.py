@@ -13,6 +13,7 @@ from gui.client.api import Failure
 from gui.desk import Desk
 from gui.kit.boxes import Fill, column, row
 from gui.kit.button import Button, Link
+from gui.kit.choices import Tabs
 from gui.kit.detail import Pane
 from gui.kit.listview import Head, List
 from gui.kit.notes import Empty
@@ -45,6 +46,9 @@ class Page(QWidget):
 
     def open_target(self, target: str) -> None:
         """Go to one thing of this page: an id, or the name of a tab."""
+
+    def set_narrow(self, narrow: bool) -> None:
+        """The window is below 1100 wide, or no longer."""
 
     def escape(self) -> bool:
         """Esc was pressed; True where something was closed."""
@@ -115,6 +119,20 @@ class Listing(QWidget):
         self.news.setVisible(number > 0)
 
 
+class Tools(Fill):
+    """The line of filters over a list, 48 high."""
+
+    def __init__(self) -> None:
+        super().__init__("bg.surface", "b")
+        self.setFixedHeight(themes.current().size("toolbar"))
+        self.line = row(8, (24, 0, 24, 1))
+        self.setLayout(self.line)
+
+    def set_edge(self, pad: int) -> None:
+        """Room at both sides."""
+        self.line.setContentsMargins(pad, 0, pad, 1)
+
+
 class _News(Fill):
     def __init__(self) -> None:
         super().__init__("bg.subtle", "b", "border.subtle")
@@ -136,7 +154,7 @@ class ListPage(Page):
         self.master: QVBoxLayout = column(0)
         self.counts = Label("", "small", "text.muted")
         self.fact = Label("", "small", "text.muted", align=Qt.AlignmentFlag.AlignRight)
-        foot = row(16, (24, 0, 24, 0))
+        self._foot_row = foot = row(16, (24, 0, 24, 0))
         foot.addWidget(self.counts, 1)
         foot.addWidget(self.fact, 1)
         self._foot = Fill("bg.surface", "t")
@@ -169,6 +187,21 @@ class ListPage(Page):
         pane.hide()
         if isinstance(pane, Pane):
             pane.closed.connect(self.close_detail)
+
+    def set_narrow(self, narrow: bool) -> None:
+        """Everything at the edges moves in: tabs, tools, lists, foot."""
+        pad = self.theme.size("page.padding.narrow" if narrow else "page.padding")
+        self._foot_row.setContentsMargins(pad, 0, pad, 0)
+        for tabs in self.findChildren(Tabs):
+            tabs.set_edge(pad)
+        for tools in self.findChildren(Tools):
+            tools.set_edge(pad)
+        for view in self.findChildren(List):
+            view.set_edge(pad)
+        for head in self.findChildren(Head):
+            head.edge = pad
+            head.update()
+        self._fit()
 
     def show_detail(self) -> None:
         """Show the detail pane."""

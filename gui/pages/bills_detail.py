@@ -9,7 +9,7 @@ from engine.api import types
 from gui import icons, words
 from gui.client.api import Query, path
 from gui.desk import Desk
-from gui.kit.boxes import Fill, column, row
+from gui.kit.boxes import Well, column, row
 from gui.kit.button import Button
 from gui.kit.detail import Facts, Pane, clear
 from gui.kit.listview import Cell, Column
@@ -20,11 +20,11 @@ from gui.pages import bills_rows as rows
 NEAR = 3
 
 
-class _Side(Fill):
+class _Side(Well):
     """One side of the question: a small label, a strong line, a sentence."""
 
     def __init__(self, label: str) -> None:
-        super().__init__("bg.subtle", "tblr", "border.subtle")
+        super().__init__()
         self.first = Label("", "strong")
         self.second = Label("", "small", "text.secondary")
         layout = column(0, (11, 9, 11, 9))
@@ -46,9 +46,9 @@ class MatchPane(Pane):
         self.monogram.hide()
         self.chip.hide()
         self.payment, self.bill = _Side("Payment"), _Side("Bill")
-        self.actions.setSpacing(12)
-        self.actions.addWidget(self.payment, 1)
-        self.actions.addWidget(self.bill, 1)
+        self.acts.setSpacing(12)
+        self.acts.addWidget(self.payment, 1)
+        self.acts.addWidget(self.bill, 1)
         self.score = Label("", "control", shrink=False)
         why = self.section("Why", self.score)
         self.reasons = rows.reasons("Reasons")
@@ -122,12 +122,11 @@ class BillPane(Pane):
         self.chip.hide()
         self.facts = Facts()
         self.section().addWidget(self.facts)
-        self._near = self.section("Nearest payments, and why they did not match")
-        self._near_box = QWidget()
+        self._near, near = self.part("Nearest payments, and why they did not match")
         self._near_layout = column(8)
-        self._near_box.setLayout(self._near_layout)
-        self._near.addWidget(self._near_box)
-        past = self.section("What paid it")
+        near.addLayout(self._near_layout)
+        self._near.hide()
+        self._past, past = self.part("Payments")
         self.past = Table(
             [Column("", 0, _paid_by), Column("", 110, _paid_amount, right=True)], 44, "Payments of this bill",
             rows.match_sentence, tip_of=lambda match: rows.MATCH[match.state][0],
@@ -157,12 +156,10 @@ class BillPane(Pane):
     def _show(self, detail: types.BillDetail) -> None:
         self._show_bill(detail.bill)
         self.past.show_rows(detail.history[:12])
+        self._past.setVisible(bool(detail.history))
         clear(self._near_layout)
         near = detail.nearest[:NEAR]
-        if not near:
-            self._near_layout.addWidget(
-                Label("None. Every period so far is settled or not due yet.", "small", "text.muted")
-            )
+        self._near.setVisible(bool(near))
         may, reason = self._desk.may()
         for candidate in near:
             head = row(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
@@ -13,14 +14,13 @@ from engine.api import types
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
-from gui.kit.boxes import Fill, row
 from gui.kit.choices import Drop, Segments, Tabs
 from gui.kit.listview import Head, List, RowButton
 from gui.linking import MENDS, NEW, Linking
 from gui.models.paged import Paged
 from gui.models.rows import Rows
 from gui.pages import jobs_rows as rows
-from gui.pages.base import Listing, ListPage, explain
+from gui.pages.base import Listing, ListPage, Tools, explain
 from gui.pages.jobs_detail import LABELS, JobPane
 from gui.pages.overview import SPANS
 
@@ -101,13 +101,10 @@ class JobsPage(ListPage):
 
     def _arrange(self) -> None:
         self.top.addWidget(self.tabs)
-        tools = Fill("bg.surface", "b")
-        tools.setFixedHeight(self.theme.size("toolbar"))
-        line = row(8, (24, 0, 24, 1))
-        line.addWidget(self.search, 1)
+        tools = Tools()
+        tools.line.addWidget(self.search, 1)
         for widget in (self.queue, self.view, self.span):
-            line.addWidget(widget)
-        tools.setLayout(line)
+            tools.line.addWidget(widget)
         self._stack = QStackedWidget()
         self._stack.addWidget(self.by_cause)
         self._stack.addWidget(self.by_job)
@@ -140,7 +137,7 @@ class JobsPage(ListPage):
         self.pane.done.connect(self._let_go)
         self.by_job.empty.acted.connect(self._clear_filters)
         for keys, act in (("R", "retry"), ("Del", "discard"), ("Ctrl+Return", "run")):
-            self._key(keys, lambda act=act: self._by_key(act))
+            self._key(keys, partial(self._by_key, act))
         self._key("Left", lambda: self._fold(False))
         self._key("Right", lambda: self._fold(True))
         self._key("Home", self._bring_in)
@@ -245,8 +242,13 @@ class JobsPage(ListPage):
             self.by_job.empty.tell("search", "Nothing matches", said, "Clear the filter")
         elif number == 0:
             self.by_job.empty.tell(*EMPTY[self.tabs.current])
-        more = "" if self.jobs.complete else "+"
-        self.counts.say(f"{words.count(number)}{more} {'job' if number == 1 else 'jobs'}")
+        counts = page.counts
+        every = sum(counts.values()) - counts.get("discarded", 0)
+        known = every if self.tabs.current == "all" else counts.get(self.tabs.current, number)
+        if filtered or self.jobs.complete:
+            known = number
+        more = "" if self.jobs.complete or not filtered else "+"
+        self.counts.say(f"{words.count(known)}{more} {'job' if known == 1 else 'jobs'}")
 
     def _cannot(self, failure: Failure) -> None:
         self.cause_list.ready()

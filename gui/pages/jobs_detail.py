@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from engine.api import types
 from gui import words
@@ -63,12 +62,12 @@ class JobPane(Pane):
         self.cure.clicked.connect(self._cure)
         self.copy = Button("Copy details", "copy")
         self.copy.clicked.connect(self._copy)
-        self.actions.addWidget(self.cure)
+        self.acts.addWidget(self.cure)
         for name, button in self.act_buttons.items():
             button.clicked.connect(lambda _=False, name=name: self.act(name))
-            self.actions.addWidget(button)
-        self.actions.addWidget(self.copy)
-        self.actions.addStretch(1)
+            self.acts.addWidget(button)
+        self.acts.addWidget(self.copy)
+        self.acts.addStretch(1)
         said = self.section()
         said.setSpacing(4)
         self.what = Label("", "strong", wrap=True)
@@ -77,7 +76,7 @@ class JobPane(Pane):
         said.addWidget(self.sentence)
         self.facts = Facts()
         self.section().addWidget(self.facts)
-        self._attempts_box, attempts = self._part("Attempts")
+        self._attempts_box, attempts = self.part("Attempts")
         self.timeline = Timeline()
         attempts.addWidget(self.timeline)
         self.code = Code()
@@ -90,20 +89,10 @@ class JobPane(Pane):
         inner.addWidget(self._trace_link)
         inner.addWidget(self._trace)
         attempts.addLayout(inner)
-        self._thread_box, thread = self._part("From start to end")
-        self.thread = Timeline()
-        thread.addWidget(self.thread)
+        self._thread_box, thread = self.part("From start to end")
+        self.hops = Timeline()
+        thread.addWidget(self.hops)
         self._show_actions(None)
-
-    def _part(self, title: str) -> tuple[QWidget, QVBoxLayout]:
-        """A section that can be hidden as a whole."""
-        box = QWidget()
-        inner = column(8)
-        inner.addWidget(Label(title, "label", "text.muted"))
-        box.setLayout(inner)
-        outer = self.section()
-        outer.addWidget(box)
-        return box, inner
 
     def open(self, job: types.Job) -> None:
         """Show a job: what the list knows at once, the rest when it comes."""
@@ -112,7 +101,7 @@ class JobPane(Pane):
         self._head(job)
         if changed:
             self._trace.hide()
-            self._trace.setText("")
+            self._trace.say("")
             self._blank(job)
         self.query.ask(path("jobs", job.id))
 
@@ -199,7 +188,7 @@ class JobPane(Pane):
         self.facts.tell("Attempts", f"{job.attempts} of {job.max_attempts}" if job.attempts else "")
         self.facts.tell("Worker", job.worker or "")
         self._show_attempts(detail)
-        self.thread.show_steps(_thread(detail.thread))
+        self.hops.show_steps(_thread(detail.thread))
         self._thread_box.setVisible(bool(detail.thread))
         self._show_actions(detail)
 
@@ -211,8 +200,8 @@ class JobPane(Pane):
         self._trace_link.setVisible(error is not None and bool(error.traceback))
         if error is not None:
             facts = [f"{name}  {value}" for name, value in error.detail.items() if value not in {None, ""}]
-            self.code.setText("\n".join([f"{error.code} · {error.kind}", *facts]))
-            self._trace.setText(error.traceback)
+            self.code.say("\n".join([f"{error.code} · {error.kind}", *facts]))
+            self._trace.say(error.traceback)
 
     def _show_actions(self, detail: types.JobDetail | None) -> None:
         allowed: Sequence[str] = detail.allowed if detail is not None else ()

@@ -95,7 +95,7 @@ def trigger(job: types.Job) -> str:
 def state_words(job: types.Job) -> str:
     """The state with what matters of it: the place in line, the wait, how long it ran."""
     if job.state == "waiting" and job.position:
-        return f"Waiting, {words.count(job.position)}. in line"
+        return f"Waiting, {words.ordinal(job.position)} in line"
     if job.state == "delayed" and job.due_at:
         return f"Delayed until {words.time(job.due_at)}"
     if job.state == "retrying" and job.due_at:
@@ -193,16 +193,16 @@ def attempts(job: types.Job) -> str:
 _CAUSE = [
     Column("", 44, _chevron),
     Column("", 0, _cause),
-    Column("", 110, _hours),
-    Column("", 100, _count, right=True),
-    Column("", 116, None, right=True, buttons=cause_buttons),
+    Column("", 104, _hours),
+    Column("", 92, _count, right=True),
+    Column("", 108, None, right=True, buttons=cause_buttons),
 ]
 _JOB = [
     Column("", 44),
     Column("", 0, _job_name),
-    Column("", 140, _by),
+    Column("", 136, _by),
     Column("", 96, _right(attempts), right=True),
-    Column("", 112, _right(when, "text.muted"), right=True),
+    Column("", 120, _right(when, "text.muted"), right=True),
 ]
 
 
@@ -241,7 +241,7 @@ PLAIN = [
     Column("State", 176, _state),
     Column("Begun", 140, _what),
     Column("Attempts", 92, _right(lambda job: words.count(job.attempts) if job.attempts else "–"), right=True),
-    Column("When", 112, _right(when, "text.muted"), right=True),
+    Column("When", 128, _right(when, "text.muted"), right=True),
 ]
 
 

@@ -18,6 +18,7 @@ from gui.kit.choices import Segments
 from gui.linking import Linking
 from gui.pages import overview_parts as parts
 from gui.pages.base import CardPage
+from gui.pages.overview_tiles import TILES, tell_tiles
 
 SPANS = [("1h", "1 h"), ("24h", "24 h"), ("7d", "7 d")]
 
@@ -36,7 +37,7 @@ class OverviewPage(CardPage):
         self.sync = Button("Sync all", "state-syncing", "filled")
         self.sync.set_tip("Sync all banks now (F5)")
         self.lost = parts.LostCard(desk)
-        self.tiles = {name: Tile(title) for name, title in parts.TILES}
+        self.tiles = {name: Tile(title) for name, title in TILES}
         self.needs = parts.NeedsCard(desk, linking)
         self.jobs = _JobsCard()
         self.queues = parts.QueuesCard()
@@ -105,6 +106,8 @@ class OverviewPage(CardPage):
     def set_narrow(self, narrow: bool) -> None:
         super().set_narrow(narrow)
         self._right.setFixedWidth(296 if narrow else 328)
+        for figure in self.jobs.figures.values():
+            figure.set_narrow(narrow)
         self._paint_state()
 
     def _ticked(self) -> None:
@@ -142,7 +145,7 @@ class OverviewPage(CardPage):
         """What depends on whether an engine answers: tiles, services, the chart's edge."""
         known, link = self.desk.known, self.desk.connection
         gone = link.state in {"unreachable", "stopped"}
-        parts.tell_tiles(self.tiles, known, link)
+        tell_tiles(self.tiles, known, link)
         self.services.tell(known.services if known is not None else [], gone)
         self.needs.setVisible(bool(self.needs.count) and not gone)
         self.jobs.card_note(f"until {words.time(link.lost_at)}" if gone and known is not None else "")

@@ -12,9 +12,8 @@ from PySide6.QtWidgets import QWidget
 from engine.api import types
 from gui import icons, paint, words
 from gui import theme as themes
-from gui.client.connection import Connection
 from gui.desk import Desk
-from gui.kit.boxes import Card, Fill, Glyph, Rule, Tile, column, row
+from gui.kit.boxes import Card, Glyph, Rule, Well, column, row
 from gui.kit.button import Button, Link
 from gui.kit.detail import clear
 from gui.kit.listview import Cell, Column, Head
@@ -22,7 +21,6 @@ from gui.kit.table import Table
 from gui.kit.text import Label
 from gui.linking import MENDS, NEW, Linking
 
-TILES = [("engine", "Engine"), ("banks", "Bank data"), ("needs", "Needs you")]
 FIGURES = [
     ("running", "Running"),
     ("waiting", "Waiting"),
@@ -47,6 +45,7 @@ class Figure(QWidget):
     def __init__(self, label: str) -> None:
         super().__init__()
         self._label = label
+        self.narrow = False
         self.value = Label("", "figure", shrink=False)
         self.more = Label("", "small", "text.muted", shrink=False)
         line = row(8)
@@ -62,94 +61,13 @@ class Figure(QWidget):
         """Change the figure."""
         self.value.say(value, tone)
         self.more.say(more, tone if tone != "text.primary" else "text.muted")
-        self.more.setVisible(bool(more))
+        self.more.setVisible(bool(more) and not self.narrow)
         self.setAccessibleName(f"{self._label}: {value} {more}".strip())
 
-
-def tell_tiles(tiles: dict[str, Tile], known: types.Overview | None, link: Connection) -> None:
-    """The three verdicts from the last overview and the state of the link."""
-    if link.state in {"unreachable", "stopped"}:
-        _tell_old(tiles, known, link)
-    elif known is None or link.state == "starting":
-        step = f"{link.step}." if link.step else "Looking for the engine."
-        tiles["engine"].tell("state-starting", "active", "Starting", step)
-        tiles["banks"].tell("state-waiting", "idle", "Not known yet", "Known once the engine runs.")
-        tiles["needs"].tell("state-waiting", "idle", "Not known yet", "Known once the engine runs.")
-    else:
-        _tell_engine(tiles["engine"], known)
-        _tell_banks(tiles["banks"], known.bank_data)
-        _tell_needs(tiles["needs"], known)
-
-
-def _tell_old(tiles: dict[str, Tile], known: types.Overview | None, link: Connection) -> None:
-    if known is None:
-        for tile in tiles.values():
-            tile.tell("", "idle", "Not known", "No engine has answered yet.", old=True)
-        return
-    at = words.time(link.lost_at)
-    data = known.bank_data
-    was = "Was stopped by you" if link.state == "stopped" else "Was running"
-    tiles["engine"].tell("", "idle", was, f"Last answer at {at}, {words.ago(link.lost_at)}", old=True)
-    banks = "Was up to date" if data.state == "up_to_date" else "Was behind" if data.items else "No bank was linked"
-    tiles["banks"].tell("", "idle", banks, f"{data.fresh} of {words.plural(data.items, 'bank')} at {at}", old=True)
-    number = len(known.needs)
-    needs = f"{words.plural(number, 'thing')} open" if number else "Nothing was open"
-    tiles["needs"].tell("", "idle", needs, f"At {at}; now only the engine itself", old=True)
-
-
-def _tell_engine(tile: Tile, known: types.Overview) -> None:
-    engine, figures = known.engine, known.figures
-    state = engine.state if engine.state in {"running", "starting", "paused", "degraded", "stopped"} else "stopped"
-    spec = themes.current().state("engine", state)
-    icon, tone = str(spec["icon"]), str(spec["tone"])
-    if engine.state == "degraded":
-        cause = known.causes[0] if known.causes else None
-        title = engine.cause or "trouble"
-        title = title[:1].lower() + title[1:]
-        tile.tell(icon, tone, f"Running, {title}", cause.sentence if cause else "See what needs you.")
-    elif engine.state == "paused":
-        when = words.time(engine.paused_until)
-        tile.tell(icon, tone, "Paused", f"Nothing syncs until {when or 'you resume'}.")
-    elif engine.state == "running":
-        jobs = f"{words.plural(figures.running, 'job')} running, {words.count(figures.waiting)} waiting."
-        tile.tell(icon, tone, "Running", f"{jobs} Started {_lower(words.day_and_time(engine.started_at))}.")
-    else:
-        tile.tell(icon, tone, str(spec["label"]), engine.step or "")
-
-
-def _lower(said: str) -> str:
-    return said[:1].lower() + said[1:] if said.startswith(("Today", "Yesterday")) else said
-
-
-def _tell_banks(tile: Tile, data: types.BankData) -> None:
-    nxt = f" Next run {words.until(data.next_run_at)}." if data.next_run_at else ""
-    oldest = words.span(data.oldest_s)
-    if data.state == "none":
-        tile.tell("nav-banks", "idle", "No bank yet", "Link one on the page Banks.")
-    elif data.state == "trouble":
-        tile.tell("state-bank-trouble", "warn", "No bank answers", f"The oldest data is {oldest} old.{nxt}")
-    elif data.state == "behind":
-        behind = max(1, data.items - data.fresh)
-        said = f"The oldest by {oldest}." if oldest else ""
-        tile.tell("state-delayed", "warn", f"{words.plural(behind, 'bank')} behind", f"{said}{nxt}".strip())
-    else:
-        said = f"{data.fresh} of {words.plural(data.items, 'bank')}" + (f", oldest {oldest}" if oldest else "")
-        tile.tell("state-done", "ok", "Up to date", f"{said}.{nxt}")
-
-
-def _tell_needs(tile: Tile, known: types.Overview) -> None:
-    number = len(known.needs) + sum(1 for cause in known.causes if cause.tone == "error")
-    if number:
-        first = known.needs[0] if known.needs else None
-        said = f"{first.title}." if first else f"{known.causes[0].title}."
-        tile.tell("state-needs-you", "warn", words.plural(number, "thing"), said, filled=True)
-    elif known.suggestions:
-        said = (
-            f"{words.plural(known.suggestions, 'suggested bill match', 'suggested bill matches')}, when you have time."
-        )
-        tile.tell("state-done", "ok", "Nothing", said)
-    else:
-        tile.tell("state-done", "ok", "Nothing", "Nothing to review either.")
+    def set_narrow(self, narrow: bool) -> None:
+        """Where there is little room, the figure alone; the rest is its tooltip."""
+        self.narrow = narrow
+        self.more.setVisible(bool(self.more.text()) and not narrow)
 
 
 class NeedsCard(Card):
@@ -434,7 +352,7 @@ class ActivityCard(Card):
 
     def __init__(self) -> None:
         super().__init__("Recent activity")
-        self._away = Fill("bg.subtle")
+        self._away = Well()
         self._away_text = Label("", "small", "text.secondary", wrap=True)
         inner = column(0, (10, 7, 10, 7))
         inner.addWidget(Label("While you were away", "control"))
@@ -450,7 +368,6 @@ class ActivityCard(Card):
         wrap.addWidget(self._away)
         holder.addLayout(wrap)
         holder.addWidget(self.table, 1)
-        holder.addStretch(0)
         self.body.addLayout(holder, 1)
 
     def tell(self, rows: Sequence[types.Activity], away: str | None) -> None:

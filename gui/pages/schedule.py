@@ -76,10 +76,10 @@ def _switch(job: Any) -> Sequence[RowButton]:
 
 COLUMNS = [
     Column("Scheduled job", 0, _name),
-    Column("Next run", 140, _next),
-    Column("Last result", 172, _last),
-    Column("Took", 72, _took, right=True),
-    Column("On", 76, None, right=True, buttons=_switch),
+    Column("Next run", 124, _next),
+    Column("Last result", 160, _last),
+    Column("Took", 68, _took, right=True),
+    Column("On", 72, None, right=True, buttons=_switch),
 ]
 
 
@@ -199,9 +199,9 @@ class SchedulePane(Pane):
         self.run.clicked.connect(lambda: self._act("run"))
         self.pause = Button("Pause", "pause")
         self.pause.clicked.connect(lambda: self._act("resume" if self.job is not None and self.job.paused else "pause"))
-        self.actions.addWidget(self.run)
-        self.actions.addWidget(self.pause)
-        self.actions.addStretch(1)
+        self.acts.addWidget(self.run)
+        self.acts.addWidget(self.pause)
+        self.acts.addStretch(1)
         self.by = Label("", "small", "text.muted", wrap=True)
         self._words = Label("", "body")
         often = self.section("How often")

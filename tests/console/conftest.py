@@ -11,12 +11,12 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from engine import launch  # noqa: E402
-from engine.api import types  # noqa: E402
-from engine.api.client import Client  # noqa: E402
-from engine.demo.bank import BankControl  # noqa: E402
-from tests.support.engines import Engine, engine  # noqa: E402
-from tests.support.wait import until  # noqa: E402
+from engine import launch
+from engine.api import types
+from engine.api.client import Client
+from engine.demo.bank import BankControl
+from tests.support.engines import Engine, engine
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from pytestqt.qtbot import QtBot

@@ -100,11 +100,11 @@ def test_a_failed_job_is_retried_by_clicking(console: Shell, world: World, qtbot
     click_row(qtbot, page.cause_list, cause)
     wait(qtbot, lambda: page.causes.find(f"job:{job.id}") >= 0)
     click_row(qtbot, page.cause_list, f"job:{job.id}")
-    wait(qtbot, lambda: page.pane.act_buttons["retry"].isVisible())
+    wait(qtbot, page.pane.act_buttons["retry"].isVisible)
     attempts = [step for step in page.pane.timeline.steps if step.title.startswith("Attempt")]
     assert [step.title for step in attempts] == ["Attempt 1", "Attempt 2", "Attempt 3", "Attempt 4"]
     assert "INTERNAL_SERVER_ERROR" in page.pane.code.text()
-    assert any("Sync began" in step.title for step in page.pane.thread.steps)
+    assert any("Sync began" in step.title for step in page.pane.hops.steps)
     click(qtbot, page.pane.act_buttons["retry"])
     wait(qtbot, lambda: page.causes.find(f"job:{job.id}") < 0)
     with world.client() as client:
@@ -133,7 +133,7 @@ def test_discarding_is_undone_and_a_discarded_job_is_restored(console: Shell, wo
     page.view.choose("job")
     wait(qtbot, lambda: page.jobs.find(job.id) >= 0)
     click_row(qtbot, page.job_list, job.id)
-    wait(qtbot, lambda: page.pane.act_buttons["discard"].isVisible())
+    wait(qtbot, page.pane.act_buttons["discard"].isVisible)
     click(qtbot, page.pane.act_buttons["discard"])
     wait(qtbot, lambda: page.jobs.find(job.id) < 0)
     wait(qtbot, console.toast.undoable)
@@ -146,7 +146,7 @@ def test_discarding_is_undone_and_a_discarded_job_is_restored(console: Shell, wo
     page.tabs.choose("discarded")
     wait(qtbot, lambda: page.jobs.find(job.id) >= 0)
     click_row(qtbot, page.job_list, job.id)
-    wait(qtbot, lambda: page.pane.act_buttons["restore"].isVisible())
+    wait(qtbot, page.pane.act_buttons["restore"].isVisible)
     click(qtbot, page.pane.act_buttons["restore"])
     wait(qtbot, lambda: page.jobs.find(job.id) < 0)
     page.tabs.choose("failed")
