@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from engine.errors import SettingsError
 from engine.plaid.client import PlaidClient
 from engine.settings import Settings
 from engine.sync.leases import LeaseKeeper
@@ -75,3 +77,18 @@ class Deps:
 
     def __post_init__(self) -> None:
         self.leases = LeaseKeeper(self.store, self.settings.lease_s)
+
+    def token(self, item: Mapping[str, Any], item_id: str) -> str:
+        """The access token of an item as the store gave it (``sync_claim``, ``item_token``).
+
+        Raises:
+            SettingsError: it belongs to another of Plaid's environments than this profile's keys.
+            SecretError: it cannot be opened.
+        """
+        if item["environment"] != self.settings.plaid_env:
+            raise SettingsError(
+                f"This bank was linked in Plaid's environment {item['environment']}, and PLAID_ENV is now "
+                f"{self.settings.plaid_env}; keep a profile for each.",
+                setting="plaid_env",
+            )
+        return self.secrets.unseal(item["access_token"], item["access_key_id"], item_id)

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from engine.api.types import LinkStart, LinkState
-from engine.errors import Conflict, NotFound, SyncdeskError
+from engine.errors import Conflict, NotFound, SecretError, SettingsError, SyncdeskError
 from engine.logs import logger
 from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
 from engine.plaid.pages import account_json
@@ -164,7 +164,7 @@ def start(deps: Deps, user: str | None = None, item_id: str | None = None) -> Li
         item = deps.store.call("item_token", item=item_id)
         if item["removed"]:
             raise Conflict("This bank link was removed; link the bank anew.")
-        request["access_token"] = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        request["access_token"] = deps.token(item, item_id)
         request["update"] = {"account_selection_enabled": item["state_code"] in _CHOOSE}
     made = deps.plaid.link_token_create(request)
     if not made.hosted_link_url:
@@ -260,7 +260,7 @@ def remove(deps: Deps, item_id: str, by: str = "person") -> None:
     """
     item = deps.store.call("item_token", item=item_id)
     if not item["removed"]:
-        token = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        token = deps.token(item, item_id)
         try:
             deps.plaid.item_remove(token)
         except (ItemGone, ItemBroken) as error:
@@ -276,7 +276,7 @@ def probe(deps: Deps, item_id: str) -> str | None:
         PlaidError: Plaid could not be asked, or refused for the whole install.
     """
     item = deps.store.call("item_token", item=item_id)
-    token = deps.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+    token = deps.token(item, item_id)
     try:
         error = deps.plaid.item_get(token).error
     except (ItemGone, ItemBroken) as refusal:
@@ -297,6 +297,7 @@ def probe_due(deps: Deps, limit: int = 50) -> int:
     for item_id in deps.store.call("items_probe", limit=limit)["items"]:
         try:
             well += probe(deps, item_id) is None
-        except PlaidError as error:
-            log.warning("A bank link could not be probed", item=item_id, code=error.plaid_code)
+        except (PlaidError, SecretError, SettingsError) as error:
+            code = error.plaid_code if isinstance(error, PlaidError) else error.code
+            log.warning("A bank link could not be probed", item=item_id, code=code)
     return well

@@ -147,7 +147,7 @@ class _Run:
 
     def go(self) -> RunResult:
         deps, claim = self._deps, self._claim
-        self._token = deps.secrets.unseal(claim["access_token"], claim["access_key_id"], self._item)
+        self._token = deps.token(claim, self._item)
         cursor: str | None = claim["cursor"]
         first_page_restarts = 0
         for _ in range(RESTARTS + 1):

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from engine.errors import SettingsError
 from engine.plaid.errors import BankTrouble, InstallTrouble, PlaidUnreachable, RateLimited
 from engine.plaid.webhooks import Verified
 from engine.queue import buckets
@@ -142,3 +143,17 @@ def test_a_refusal_for_a_limit_slows_everyone_down(
     assert wait < buckets.take(client, keys, "client", limit) <= 60
     client.close()
     made.plaid.close()
+
+
+def test_a_token_never_reaches_another_environment(store: Transport, database_url: str, bank: ScriptedPlaid) -> None:
+    world = World(deps(store, bank.url), database_url).link()
+    world.deps = deps(store, bank.url, plaid_env="production", plaid_client_id="c", plaid_secret="s")
+    for attempt in (
+        world.run,
+        lambda: linking.probe(world.deps, world.item),
+        lambda: linking.remove(world.deps, world.item),
+    ):
+        with pytest.raises(SettingsError, match="simulated"):
+            attempt()
+    assert bank.calls == []
+    assert world.row()["state"] == "first_data"
