@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -283,17 +284,15 @@ def test_a_console_is_told_why_a_start_failed(idle: Engine, monkeypatch: pytest.
             starting.wait()
 
 
-def _of_profile(made: Engine) -> list[psutil.Process]:
-    """Every process that has the profile's folder in its command line or its environment."""
+def _of_profile(made: Engine) -> list[list[str]]:
+    """The command line of every process that has the profile's folder there or in its environment."""
     root = str(made.profile.root)
     found = []
     for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values()]
-        except (psutil.Error, OSError):
-            continue
-        if any(root in word for word in words) and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if any(root in word for word in (*words, *process.environ().values())):
+                found.append(words)
     return found
 
 
@@ -303,7 +302,7 @@ def test_killed_while_it_starts_it_leaves_nothing_behind(idle: Engine, seen: str
     assert idle.process is not None
 
     def there() -> bool:
-        return any(seen in word for process in _of_profile(idle) for word in process.cmdline()[:4])
+        return any(word == seen or word.endswith(f"/bin/{seen}") for words in _of_profile(idle) for word in words[:6])
 
     until(there, 30, seen)
     os.kill(idle.process.pid, signal.SIGKILL)
@@ -354,15 +353,20 @@ def test_an_operator_stops_starts_and_restarts_a_pool(idle: Engine) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB: too small for a database."""
+def small_disk() -> Iterator[Path]:
+    """A file system of 8 MB: too small for a database; where the database's account can reach it."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not sys.platform.startswith("linux"):
         pytest.skip("only root on Linux can mount a small file system")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a small file system")
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
+    folder = Path(tempfile.mkdtemp(prefix="syncdesk-disk-"))
+    folder.chmod(0o755)
+    try:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True)
+        if mounted.returncode != 0:
+            pytest.skip("this machine lets nobody mount a small file system")
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+    finally:
+        folder.rmdir()
 
 
 def _up_on(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -370,6 +374,7 @@ def _up_on(folder: Path) -> subprocess.CompletedProcess[str]:
     try:
         return made.run("up")
     finally:
+        made.end()
         until(lambda: not _of_profile(made), 20, "the end of every process")
 
 
@@ -395,5 +400,5 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(small_disk: Path) -> No
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     done = _up_on(small_disk)
     assert done.returncode == 1
-    assert f"Cannot make the folder {small_disk}" in done.stderr
+    assert f"Cannot write to the folder {small_disk}" in done.stderr
     assert "Traceback" not in done.stderr

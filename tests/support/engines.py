@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +49,8 @@ class Engine:
         """Start it in the background; with ``wait`` until it is ready."""
         with open(self.profile.root / "up.out", "ab") as output:
             self.process = subprocess.Popen(
-                self.command("up"), cwd=self.profile.root, env=self.environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, text=True, start_new_session=True,
+                self.command("up"), cwd=self.profile.root, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, text=True, start_new_session=True,
             )  # fmt: skip
         if wait:
             self.ready()
