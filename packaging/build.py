@@ -130,12 +130,15 @@ def try_window() -> int:
 def try_console() -> None:
     """The console starts an engine by itself, and nothing of that engine outlives a console that is killed."""
     with nothing_left(grace_s=30) as environ:
-        console = subprocess.Popen(command("syncdesk", "--demo"), env=environ | _SCREEN, cwd=environ["PATH"])
+        said = Path(environ["PATH"]).with_name("said")
+        with open(said, "w", encoding="utf-8") as output:
+            line = command("syncdesk", "--demo")
+            console = subprocess.Popen(line, env=environ | _SCREEN, cwd=environ["PATH"], stderr=output)
         try:
             end = time.monotonic() + _LIMIT_S
             while not list(Path(environ["TMPDIR"]).glob("*/engine.json")):
                 if console.poll() is not None or time.monotonic() > end:
-                    sys.exit("The frozen console started no engine.")
+                    sys.exit(f"The frozen console started no engine: {said.read_text(encoding='utf-8')}")
                 time.sleep(0.1)
         finally:
             console.kill()
