@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 FRESH_S = 15.0
+STALLED_S = 15.0
+"""A consumer with free threads looks for jobs every second, also in a queue that is paused."""
 
 
 def health(call: Call) -> Response:
@@ -55,11 +57,12 @@ def _consumers(context: Context) -> list[types.Check]:
         here = socket.gethostname()
         workers = [row for row in workers if row["pid"] == context.own_pid and row["host"] == here]
         wanted = [queue for queue in QUEUE_LABELS if queue in workers[0]["queues"]] if workers else ["worker"]
-    served = {queue for row in workers for queue in row["queues"] if row["state"] in {"running", "quiet"}}
+    advancing = [row for row in workers if row["stalled_s"] < STALLED_S]
+    reported, served = ({queue for row in rows for queue in row["queues"]} for rows in (workers, advancing))
     found = [types.Check("queue", True)]
     for queue in wanted:
-        there = queue in served
-        found.append(types.Check(queue, there, "" if there else "No consumer reports."))
+        words = "Its consumer reports but takes no jobs." if queue in reported else "No consumer reports."
+        found.append(types.Check(queue, queue in served, "" if queue in served else words))
     return found
 
 

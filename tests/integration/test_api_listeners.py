@@ -224,6 +224,21 @@ def test_health_and_metrics(api: Api) -> None:
     assert 'syncdesk_queue_jobs{queue="transactions",state="waiting"} 0.0' in text
 
 
+def test_a_consumer_that_stands_still_is_not_alive(api: Api) -> None:
+    client, keys = api.parts.client, api.parts.keys
+    row = {
+        "pool": "all", "host": "h", "pid": 1, "queues": "transactions,webhooks,notifications", "threads": 5,
+        "state": "running", "started_at": "2026-01-01T00:00:00Z", "memory_mb": 1, "memory_limit_mb": 2, "jobs": "[]",
+    }  # fmt: skip
+    for stalled_s, status in ((0.5, 200), (60.0, 503)):
+        now_ms = int(client.time()[0]) * 1000
+        client.zadd(keys.workers, {"w": now_ms})
+        client.hset(keys.worker("w"), mapping={**row, "stalled_s": stalled_s, "beat": now_ms})
+        assert api.health.get("/health").status_code == status
+    checks = {check["name"]: check["sentence"] for check in api.health.get("/health").json()["checks"]}
+    assert checks["webhooks"] == "Its consumer reports but takes no jobs."
+
+
 def test_a_worker_answers_for_itself(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> None:
     settings = Settings(redis_url=redis_url, redis_namespace=namespace, database_url=database_url)
     store = Direct(database_url)
