@@ -53,7 +53,7 @@ class Client(QObject):
         self._manager.setProxy(QNetworkProxy(QNetworkProxy.ProxyType.NoProxy))
         self._base = ""
         self._token = ""
-        self._open: set[QNetworkReply] = set()
+        self._open: dict[QNetworkReply, tuple[Any, Done, Failed]] = {}
 
     @property
     def base(self) -> str:
@@ -102,9 +102,7 @@ class Client(QObject):
     def abort(self) -> None:
         """Drop every call that is out; neither of its callbacks runs."""
         for reply in list(self._open):
-            self._open.discard(reply)
-            reply.abort()
-            reply.deleteLater()
+            self.drop(reply)
 
     def waits_for(self, reply: QNetworkReply) -> bool:
         """Whether this call's answer is still to come."""
@@ -112,8 +110,7 @@ class Client(QObject):
 
     def drop(self, reply: QNetworkReply) -> None:
         """Drop one call; neither of its callbacks runs."""
-        if reply in self._open:
-            self._open.discard(reply)
+        if self._open.pop(reply, None) is not None:
             reply.abort()
             reply.deleteLater()
 
@@ -135,14 +132,17 @@ class Client(QObject):
     ) -> QNetworkReply:
         verb = QByteArray(method.encode())
         reply = self._manager.sendCustomRequest(request, verb, QByteArray(body))
-        self._open.add(reply)
-        reply.finished.connect(lambda: self._finish(reply, shape, done, failed))
+        self._open[reply] = (shape, done, failed)
+        # A closure that held the reply would outlive it, and crash where the manager ends before the reply's deletion.
+        reply.finished.connect(self._finish)
         return reply
 
-    def _finish(self, reply: QNetworkReply, shape: Any, done: Done, failed: Failed) -> None:
-        if reply not in self._open:
+    def _finish(self) -> None:
+        reply = self.sender()
+        call = self._open.pop(reply, None) if isinstance(reply, QNetworkReply) else None
+        if call is None or not isinstance(reply, QNetworkReply):
             return
-        self._open.discard(reply)
+        shape, done, failed = call
         status = int(reply.attribute(QNetworkRequest.Attribute.HttpStatusCodeAttribute) or 0)
         body = bytes(reply.readAll().data())
         error = reply.error()

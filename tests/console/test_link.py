@@ -1,0 +1,165 @@
+"""The link to the engine: proof before the token, silence noticed, healing, an engine that dies meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from engine import launch
+from gui.client.connection import Local, Remote
+from gui.main import build
+from gui.pages.jobs import JobsPage
+from gui.pages.overview import OverviewPage
+from gui.shell import Shell
+from tests.console.conftest import FAST, WAIT_MS
+from tests.console.support import scenes
+from tests.console.support.server import TOKEN, Server
+from tests.support.engines import NO_BANK, clean_environment, engine
+
+
+def opened(qtbot: QtBot, server: Server, token: str = TOKEN) -> Shell:
+    window = build(Remote(server.url, token), start=False, remember=False)
+    qtbot.addWidget(window)
+    window.show()
+    window.desk.connection.open()
+    return window
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(scenes.World("normal").answers()) as made:
+        yield made
+
+
+def test_the_token_is_not_sent_to_who_cannot_prove_to_know_it(server: Server, qtbot: QtBot) -> None:
+    server.proof_token = "another token"
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.connection.state == "unreachable", timeout=WAIT_MS)
+    assert {asked.split("?")[0] for asked in server.asked} == {"/api/hello"}
+    assert "not the engine" in window.desk.connection.message
+    window.close()
+
+
+def test_events_refresh_what_is_shown_at_most_four_times_a_second(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    told: list[frozenset[str]] = []
+    window.desk.topics.connect(told.append)
+    for _ in range(200):
+        server.tell("jobs")
+    qtbot.waitUntil(lambda: any("jobs" in topics for topics in told), timeout=WAIT_MS)
+    assert len(told) <= 3
+    window.close()
+
+
+def test_a_hidden_window_waits_until_it_is_seen(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not window.desk.overview.busy, timeout=WAIT_MS)
+    window.hide()
+    told: list[frozenset[str]] = []
+    window.desk.topics.connect(told.append)
+    before = sum(asked == "/api/overview" for asked in server.asked)
+    server.tell("jobs")
+    qtbot.waitUntil(lambda: any("jobs" in topics for topics in told), timeout=WAIT_MS)
+    assert sum(asked == "/api/overview" for asked in server.asked) == before
+    window.show()
+    qtbot.waitUntil(lambda: sum(asked == "/api/overview" for asked in server.asked) > before, timeout=WAIT_MS)
+    window.close()
+
+
+def test_a_broken_stream_is_opened_again(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    streams = sum(asked == "/api/events" for asked in server.asked)
+    server.drop_streams()
+    qtbot.waitUntil(lambda: sum(asked == "/api/events" for asked in server.asked) > streams, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: window.desk.connected, timeout=WAIT_MS)
+    window.close()
+
+
+def test_a_gone_engine_greys_what_is_old_and_takes_the_buttons_away(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    page = window.page
+    assert isinstance(page, OverviewPage)
+    server.close()
+    qtbot.waitUntil(lambda: window.desk.connection.state == "unreachable", timeout=WAIT_MS)
+    assert page.lost.isVisible()
+    assert "Nothing is lost" in page.lost.sentence.text()
+    assert page.tiles["engine"].verdict() == "Was running"
+    assert not page.sync.isEnabled()
+    assert "not answering" in page.sync.toolTip()
+    window.open("jobs")
+    assert window.banner.isVisible()
+    assert "not answering" in window.banner.title.text()
+    window.close()
+
+
+def test_a_viewer_sees_everything_and_may_do_nothing(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.connected, timeout=WAIT_MS)
+    window.desk.connection.kind = "view"
+    window.desk.connection.changed.emit()
+    page = window.page
+    assert isinstance(page, OverviewPage)
+    assert not page.sync.isEnabled()
+    assert "may only view" in page.sync.toolTip()
+    window.close()
+
+
+def test_markup_from_outside_stays_text(qtbot: QtBot) -> None:
+    with Server(scenes.World("full").answers()) as server:
+        window = opened(qtbot, server)
+        qtbot.waitUntil(lambda: window.desk.connected, timeout=WAIT_MS)
+        window.open("jobs", "all")
+        page = window.page
+        assert isinstance(page, JobsPage)
+        qtbot.waitUntil(lambda: page.jobs.rowCount() >= 100, timeout=WAIT_MS)
+        page.pane.open(page.jobs.rows[27])
+        assert page.pane.title.text() == "Tidewater <b>Business</b>"
+        assert page.pane.title.textFormat() == Qt.TextFormat.PlainText
+        window.close()
+
+
+def test_an_engine_is_started_dies_and_is_started_again(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    with engine(**FAST, **NO_BANK) as running:
+        for name in list(os.environ):
+            if name not in running.environment:
+                monkeypatch.delenv(name)
+        for name, value in clean_environment(**FAST, **NO_BANK).items():
+            monkeypatch.setenv(name, value)
+        window = build(Local(running.profile), remember=False)
+        qtbot.addWidget(window)
+        window.show()
+        steps: list[str] = []
+        window.desk.connection.changed.connect(lambda: steps.append(window.desk.connection.step))
+        window.desk.connection.open()
+        page = window.page
+        assert isinstance(page, OverviewPage)
+        qtbot.waitUntil(lambda: window.desk.connection.state == "starting", timeout=WAIT_MS)
+        assert page.tiles["engine"].verdict() == "Starting"
+        qtbot.waitUntil(lambda: window.desk.connected and window.desk.known is not None, timeout=60_000)
+        assert len({step for step in steps if step}) >= 2, steps
+        found = launch.read(running.profile)
+        assert found is not None
+        psutil.Process(found.pid).kill()
+        qtbot.waitUntil(lambda: window.desk.connection.state == "unreachable", timeout=WAIT_MS)
+        assert page.lost.isVisible()
+        qtbot.mouseClick(page.lost.start, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: window.desk.connected, timeout=60_000)
+        qtbot.waitUntil(lambda: not page.lost.isVisible(), timeout=WAIT_MS)
+        window.rail.engine.click()
+        window.close()
+
+
+def test_closing_the_window_leaves_the_engine_running(console: Shell, world: object) -> None:
+    console.close()
+    found = launch.read(world.engine.profile)  # type: ignore[attr-defined]
+    assert found is not None
+    assert launch.same_process(found.pid, found.started)
