@@ -22,6 +22,7 @@ def _demo(args: argparse.Namespace) -> int:
     from engine import clock
     from engine.demo import story
     from engine.demo.stage import throw_away
+    from engine.logs import describe
 
     if args.live:
         return _live()
@@ -39,6 +40,8 @@ def _demo(args: argparse.Namespace) -> int:
         throw_away(work, tell, story.SETTINGS)
     except SyncdeskError as error:
         result.problems.append(error.message)
+    except Exception as error:  # noqa: BLE001 - the document says it, whatever it was
+        result.problems.append(f"The demo failed inside Syncdesk: {describe(error)}.")
     result.elapsed_s = round(clock.monotonic() - began, 1)
     common.show(args, result.document(), _words(result))
     return 1 if result.problems else 0
