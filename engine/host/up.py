@@ -7,15 +7,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import filelock
 
 from engine import __version__, clock
-from engine.api.types import Endpoints, EngineInfo, EngineState, ProcessInfo, Status
+from engine.api.types import Done, Endpoints, EngineInfo, EngineState, ProcessInfo, Status
 from engine.errors import ProfileError, StartError, SyncdeskError
 from engine.host import discovery, keeper, ports
-from engine.host.parts import Part, memory_mb
+from engine.host.parts import memory_mb
 from engine.host.supervisor import Supervisor
 from engine.logs import also, configure, logger
 from engine.profile import Profile, prepare
@@ -25,6 +25,10 @@ LOOK_S = 1.0
 """How often the host looks up: Windows delivers Ctrl+C only to a thread that does."""
 READY_S = 30.0
 """Longest wait for the workers to consume, once broker and database are up."""
+
+if TYPE_CHECKING:
+    from engine.api.assemble import Parts
+    from engine.api.server import Servers, Sockets
 
 log = logger("host")
 Announce = Callable[[str], None]
@@ -62,6 +66,10 @@ def _taken(profile: Profile) -> ProfileError:
     return ProfileError(f"An engine runs on profile {profile.name} already ({where}).", profile=profile.name)
 
 
+class _Stopped(Exception):
+    """The start was called off."""
+
+
 class Host:
     """One engine. Implements `engine.api.context.HostControl`."""
 
@@ -77,14 +85,21 @@ class Host:
         self._endpoints = Endpoints(public=None, admin=None, health=None)
         self._supervisor = Supervisor(profile, settings, self._part_changed)
         self._publish: Callable[[str, str | None], None] | None = None
+        self._sockets: Sockets | None = None
+        self._servers: Servers | None = None
+        self._parts: Parts | None = None
+        self._reconciling: threading.Thread | None = None
 
     # ------------------------------------------------------------ life
 
     def run(self) -> int:
-        """Start, serve until told to end, end. 0, or 1 where a part could not be ended in order."""
+        """Start, serve until told to end, end. The exit code: 0, or 1 where the listeners ended by themselves."""
         self._catch_signals()
         try:
             self._start()
+        except _Stopped:
+            self._end()
+            return 0
         except SyncdeskError as error:
             self._tell_failure(error.message)
             log.error("The engine did not start", reason=error.message)
@@ -99,15 +114,17 @@ class Host:
             self._tell_failure(sentence)
             self._end()
             raise StartError(sentence, log=str(self._log)) from error
-        code = 0
-        while not self._stop.wait(LOOK_S):
-            if self._servers.wait(0):
-                log.error("The listeners ended unexpectedly")
-                self._announce(f"The listeners ended unexpectedly. The log is {self._log}.")
-                code = 1
-                break
+        code = self._serve()
         self._end()
         return code
+
+    def _serve(self) -> int:
+        while not self._stop.wait(LOOK_S):
+            if self._servers is not None and self._servers.wait(0):
+                log.error("The listeners ended unexpectedly")
+                self._announce(f"The listeners ended unexpectedly. The log is {self._log}.")
+                return 1
+        return 0
 
     def _start(self) -> None:
         from engine.api import server
@@ -116,7 +133,7 @@ class Host:
         self._tell("Cleaning up")
         keeper.clean_up(self.profile)
         sockets = self._bind()
-        self._sockets: server.Sockets | None = sockets
+        self._sockets = sockets
         self._endpoints = sockets.endpoints()
         ports.remember(self.profile, self._endpoints)
         self._tell("Starting the database")
@@ -127,7 +144,7 @@ class Host:
         self._supervisor.wait_services(self._check_stop, self._tell)
         tokens = Tokens(self._supervisor.settings.admin_token or new_token())
         parts = assemble.parts(self._supervisor.settings, self.profile, owner=f"host/{self._pid}")
-        self._parts: Any = parts
+        self._parts = parts
         self._supervisor.on_worker_end(self._free)
         context = parts.context(__version__, tokens, self)
         self._publish = parts.publish
@@ -143,7 +160,7 @@ class Host:
         log.info("The engine is ready", public=self._endpoints.public, health=self._endpoints.health)
         self._announce(f"Ready: webhooks at {self._endpoints.public}, admin at {self._endpoints.admin}.")
 
-    def _bind(self) -> Any:
+    def _bind(self) -> Sockets:
         """The listeners' sockets; free ports are those of the last start where they are free again.
 
         Webhooks and bookmarks then still find a profile that takes free ports.
@@ -158,42 +175,43 @@ class Host:
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
-            raise StartError("The engine was stopped while it started.")
+            raise _Stopped
 
     def _end(self) -> None:
         """Everything in order: no new webhooks, then the workers, then the servers, then the keeper."""
         self._state, self._publish = "stopping", None
+        self._stop.set()  # also where nobody asked: the reconciler and every wait go by it
         began = clock.monotonic()
         discovery.clear(self.profile, self._pid)
-        servers = getattr(self, "_servers", None)
-        closing = threading.Thread(target=servers.stop, name="stop-listeners") if servers is not None else None
-        if closing is not None:
-            closing.start()
-        elif getattr(self, "_sockets", None) is not None:
-            self._sockets.close()  # type: ignore[union-attr]
-        reconciling = getattr(self, "_reconciling", None)
+        closing = threading.Thread(target=self._close_listeners, name="stop-listeners")
+        closing.start()
         self._supervisor.stop_processes()
-        if closing is not None:
-            closing.join()
-        if reconciling is not None:
+        closing.join()
+        if self._parts is not None:
             self._parts.reconciler.ask()
-            reconciling.join(3)
-        if getattr(self, "_parts", None) is not None:
+            if self._reconciling is not None:
+                self._reconciling.join(3)
             self._parts.close()
         self._supervisor.stop_services()
         self._state = "stopped"
         log.info("The engine ended", ms=clock.ms_since(began))
 
-    def _reconcile(self, parts: Any) -> None:
-        self._reconciling = threading.Thread(
-            target=parts.reconciler.run, args=(self._stop,), name="reconciler", daemon=True
-        )
+    def _close_listeners(self) -> None:
+        if self._servers is not None:
+            self._servers.stop()
+        elif self._sockets is not None:
+            self._sockets.close()
+
+    def _reconcile(self, parts: Parts) -> None:
+        run = parts.reconciler.run
+        self._reconciling = threading.Thread(target=run, args=(self._stop,), name="reconciler", daemon=True)
         self._reconciling.start()
 
     def _free(self, prefix: str, counted: bool) -> None:
         """Give back at once what a worker that ended held, in Redis and in Postgres."""
-        self._parts.control.free(prefix, counted=counted)
-        self._parts.store.call("leases_release", owner=prefix)
+        if self._parts is not None:
+            self._parts.control.free(prefix, counted=counted)
+            self._parts.store.call("leases_release", owner=prefix)
 
     def _catch_signals(self) -> None:
         numbers = [signal.SIGINT, signal.SIGTERM]
@@ -259,11 +277,14 @@ class Host:
         )
         return [mine, *self._supervisor.infos()]
 
-    def parts(self, role: str, action: str) -> Any:
-        """Start, stop or restart one part."""
-        from engine.api.types import Done
+    def parts(self, role: str, action: str) -> Done:
+        """Start, stop or restart one part.
 
-        part: Part = self._supervisor.part(role)
+        Raises:
+            NotFound: no such part here.
+            Conflict: a part that everything else stands on.
+        """
+        part = self._supervisor.part(role)
         if action in ("stop", "restart"):
             part.stop(self._supervisor.grace_s)
         if action in ("start", "restart"):
