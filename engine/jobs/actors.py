@@ -48,6 +48,8 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
     def sync_item(item_id: str, trigger: str, correlation: str, job: Proxy) -> None:
         from engine.sync.run import run_item
 
+        # What the queue says now: a better trigger may have taken the job over, or it follows another one.
+        trigger, correlation = job.job.trigger or trigger, job.job.correlation or correlation
         try:
             result = run_item(parts.sync(), item_id, job_id=job.job.id, trigger=trigger, correlation=correlation)
         except NotReady:

@@ -2,7 +2,7 @@
 
 ``KEYS[1]`` is the epoch key; every other name is built from its prefix (one hash tag, so one slot of a
 cluster). Only commands that Valkey, Redis 6.2 and the stand-in know. Times are the server's, in
-milliseconds.
+milliseconds. Arguments travel as one JSON list of strings (`engine.queue.scripts.run`).
 
 A job's hash: ``state queue actor args kwargs lane user item institution trigger correlation key queued
 ready due starts tries lost final worker started finished again*`` and, for each numbered start *n*, its
@@ -21,6 +21,7 @@ POISON_STARTS: Final = 3
 CLOCK_MS: Final = 20
 
 _PRELUDE: Final = """
+local ARGV = cjson.decode(ARGV[1]) -- one argument: a dozen cost the client more to send than this costs here
 local P = string.sub(KEYS[1], 1, -6)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -246,8 +247,13 @@ end
 """.replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))
 
 # ARGV: id queue lane user key actor args kwargs item institution trigger correlation delay again urgent
-# again: a job of this key that runs is followed by one more; urgent: one that waits for its time runs now.
+# again: a job of this key that runs is followed by one more; urgent: one that waits for its time runs now. So does one
+# that is only put off, for a better lane: a webhook does not wait for the schedule's turn. From then on the job is
+# the better trigger's.
 ENQUEUE: Final = """
+local function take_over(job, lane)
+  redis.call('HSET', jobkey(job), 'lane', lane, 'trigger', ARGV[11], 'correlation', ARGV[12])
+end
 local id, queue, lane, user, key = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if key ~= '' then
   local current = redis.call('GET', P .. 'hint:' .. key)
@@ -262,13 +268,14 @@ if key ~= '' then
     if RANK[lane] < RANK[f[2]] then
       pull(queue, f[2], f[3], current)
       push(queue, lane, f[3], current, false)
-      redis.call('HSET', jobkey(current), 'lane', lane)
+      take_over(current, lane)
       event(current)
     end
     return {current, 'waiting'}
   elseif f[1] == 'delayed' or f[1] == 'retrying' then
-    if RANK[lane] < RANK[f[2]] then redis.call('HSET', jobkey(current), 'lane', lane) else lane = f[2] end
-    if ARGV[15] == '1' then
+    local better = RANK[lane] < RANK[f[2]]
+    if better then take_over(current, lane) else lane = f[2] end
+    if ARGV[15] == '1' or (better and f[1] == 'delayed') then
       redis.call('ZREM', P .. f[1] .. ':' .. queue, current)
       waiting(queue, current, lane, f[3], false)
       wake(queue)

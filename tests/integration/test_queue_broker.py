@@ -120,6 +120,23 @@ def test_a_delayed_job_does_not_wait_behind_other_delayed_ones(world: Bench) -> 
 # ---------------------------------------------------------------- coalescing
 
 
+def test_a_better_lane_does_not_wait_for_a_job_that_is_put_off(world: Bench) -> None:
+    put(world, "a", "medium", key="t:1", delay=3_600_000)
+    assert put(world, "b", "medium", key="t:1") == "delayed"
+    assert take(world) == []
+    world.client.hset(world.keys.job("a"), mapping={"trigger": "schedule", "correlation": "old"})
+    assert put(world, "c", "high", key="t:1") == "delayed"
+    (job,) = take(world)
+    assert (job.id, job.lane, job.trigger, job.correlation) == ("a", "high", "test", "c1")
+
+
+def test_a_better_lane_does_not_cut_a_retrys_wait_short(world: Bench) -> None:
+    put(world, "a", "medium", key="t:1")
+    settle(world, take(world)[0], "retry", delay=3_600_000)
+    put(world, "b", "high", key="t:1")
+    assert take(world) == []
+
+
 def test_one_target_has_one_waiting_job_whose_lane_may_rise(world: Bench) -> None:
     put(world, "other", "medium")
     assert put(world, "a", "low", key="t:1") == "new"
