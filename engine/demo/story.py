@@ -25,7 +25,8 @@ LAKESIDE, HARBORVIEW, SAKURA, CEDAR = "ins_900001", "ins_900002", "ins_900003", 
 BANKS: Mapping[str, str] = {LAKESIDE: "Household", HARBORVIEW: "Household", SAKURA: "Studio", CEDAR: "Studio"}
 """Institutions and whose they are. Harborview fails first."""
 
-SETTINGS: Mapping[str, str] = {"SYNCDESK_BACKUP_EVERY_S": "3"}
+# Plaid's limit of calls an item would space the demo's webhooks a second apart, and the bank of our own has none.
+SETTINGS: Mapping[str, str] = {"SYNCDESK_BACKUP_EVERY_S": "3", "SYNCDESK_PLAID_ITEM_LIMIT": "3000"}
 SINGLE_WEBHOOKS = 16
 BILLS = 5
 
