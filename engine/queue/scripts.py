@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -21,9 +22,10 @@ def _sha(name: str) -> str:
 def run(client: redis.Redis, keys: Keys, name: str, *args: str | int | float) -> Any:
     """Run one script; redis-py's errors go through (callers translate or wait)."""
     sha = _sha(name)
+    text = json.dumps([str(arg) for arg in args])
     execute: Callable[..., Any] = client.execute_command
     try:
-        return execute("EVALSHA", sha, 1, keys.epoch, *args)
+        return execute("EVALSHA", sha, 1, keys.epoch, text)
     except redis.exceptions.NoScriptError:
         execute("SCRIPT LOAD", lua.source(name))
-        return execute("EVALSHA", sha, 1, keys.epoch, *args)
+        return execute("EVALSHA", sha, 1, keys.epoch, text)
