@@ -148,6 +148,9 @@ class AreaChart(KeyFocus, QWidget):
                 left = max(float(LEFT), self._x(start) - half)
                 right = min(float(self.width()), self._x(at) + half)
                 painter.fillRect(QRectF(left, TOP, right - left, high), theme.color("bg.pressed"))
+        if self._slots and len(places) == len(self._slots):
+            room = QRectF(LEFT, TOP, self.width() - LEFT, high)
+            paint.text(painter, theme, room, "no data yet", "micro", "text.muted", paint.CENTER)
         if self._until is not None and self._slots:
             room = QRectF(LEFT, TOP + 2, self.width() - LEFT - 34, 16)
             said = f"no data since {words.time(self._until)}"

@@ -9,6 +9,9 @@ from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 from gui import theme as themes
 from gui.words import tip
 
+WRAP_AT = 640
+"""Wrapped text asks for no more width than this."""
+
 
 class Label(QLabel):
     """One line, elided where it does not fit (then the whole text is its tooltip), or wrapped lines.
@@ -61,7 +64,7 @@ class Label(QLabel):
         metrics = self._theme.metrics(self._role)
         line = self._theme.line(self._role)
         if self._wrap:
-            width = min(metrics.horizontalAdvance(self.text()), 360)
+            width = min(metrics.horizontalAdvance(self.text()) + 2, self.maximumWidth(), WRAP_AT)
             return QSize(width, self.heightForWidth(max(width, 1)))
         return QSize(metrics.horizontalAdvance(self.text()) + 2, line)
 

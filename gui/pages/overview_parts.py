@@ -363,10 +363,15 @@ class ActivityCard(Card):
             [Column("", 0, self._draw)], 32, "Recent activity", lambda row: row.text,
             edge=15, rules=False, tip_of=lambda row: f"{row.text}\n{words.exact(row.at)}", least=2,
         )  # fmt: skip
+        self._none = Label("Nothing yet. What happens shows here as it happens.", "small", "text.muted", wrap=True)
+        self._none.setContentsMargins(0, 0, 0, 0)
         holder = column(4, (0, 0, 0, 12))
         wrap = row(0, (15, 0, 15, 0))
         wrap.addWidget(self._away)
         holder.addLayout(wrap)
+        none = row(0, (15, 0, 15, 0))
+        none.addWidget(self._none)
+        holder.addLayout(none)
         holder.addWidget(self.table, 1)
         self.body.addLayout(holder, 1)
 
@@ -376,10 +381,12 @@ class ActivityCard(Card):
         self._away_text.say(away or "")
         self.table.show_rows(rows[: 6 if away else 8])
         self.table.update()
+        self._none.setVisible(not rows)
 
     def fade(self, faded: bool) -> None:
         """Old activity shows when it was instead of how long ago."""
         self.title.say("Last activity" if faded else "Recent activity")
+        self._away.setVisible(bool(self._away_text.text()) and not faded)
         if faded != self.table.faded:
             self.table.faded = faded
             self.table.update()
