@@ -71,13 +71,20 @@ class Story:
             with BankControl(str(plaid_url)) as bank, Ledger(self._profile) as ledger:
                 self._client, self._bank, self._ledger = client, bank, ledger
                 bank.do("life", running=False)
+                self._hold_schedule()
                 self._link()
                 self._first_sync()
                 self._webhooks()
                 self._pending()
-                self._scheduled()
                 self._failed_job()
+                self._scheduled()
                 self._check()
+
+    def _hold_schedule(self) -> None:
+        """Until its own step, so that each step shows one thing."""
+        known = "select exists (select from syncdesk.schedule where id = 'backup_sync')"
+        self._ledger.wait("The scheduler did not tell its jobs.", known)
+        self._client.act("schedule/backup_sync/pause")
 
     def _link(self) -> None:
         for institution, user in BANKS.items():
@@ -177,6 +184,7 @@ class Story:
         """News that no webhook announces: the backup schedule finds them."""
         item = self._items[SAKURA]
         quiet = self._bank.do("transactions", item_id=item, count=3, fire=False)["transaction_ids"]
+        self._client.act("schedule/backup_sync/resume")
         for transaction in quiet:
             self._ledger.wait_row(transaction)
         query = "select count(*) from syncdesk.sync_runs where trigger = 'schedule' and state = 'done' and added > 0"
