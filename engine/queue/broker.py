@@ -15,7 +15,7 @@ from dramatiq.middleware import SkipMessage
 
 from engine.errors import UsageError
 from engine.queue import scripts
-from engine.queue.connection import translated
+from engine.queue.connection import Line, translated
 from engine.queue.consumer import Consumer
 from engine.queue.jobs import MAX_ARGUMENTS, Outcome, Proxy, Taken
 from engine.queue.keys import LANES, Keys
@@ -50,6 +50,7 @@ class Broker(dramatiq.Broker):
         self.options = options
         self.slots = Slots(options.threads)
         self._own = threading.local()
+        self._lines: list[Line] = []
         self.closing = threading.Event()
         self.quiet = threading.Event()
         self.held: dict[str, Proxy] = {}  # what this process has taken, by job id
@@ -112,6 +113,8 @@ class Broker(dramatiq.Broker):
     def close(self) -> None:
         """Let go of all connections. Only when the worker's threads have ended: they would meet closed ones."""
         self.closing.set()
+        for line in self._lines:
+            line.close()
         self.client.connection_pool.disconnect(inuse_connections=True)
         self.client.close()
 
@@ -126,12 +129,12 @@ class Broker(dramatiq.Broker):
             except (redis.RedisError, OSError):
                 return  # they wake by themselves within a second
 
-    def own_client(self) -> redis.Redis:
-        """A client with one connection for the calling thread alone: half the cost of the pool's, call by call."""
-        found: redis.Redis | None = getattr(self._own, "client", None)
+    def line(self) -> Line:
+        """The calling thread's own connection."""
+        found: Line | None = getattr(self._own, "line", None)
         if found is None:
-            found = redis.Redis(connection_pool=self.client.connection_pool, single_connection_client=True)
-            self._own.client = found
+            found = self._own.line = Line(self.client)
+            self._lines.append(found)
         return found
 
     def new_epoch(self) -> bool:

@@ -98,7 +98,7 @@ class Consumer(dramatiq.Consumer):
         return int(self.broker.options.lease_s * 1000)
 
     def _run(self, name: str, *args: str | int | float) -> Any:
-        return scripts.run(self.broker.own_client(), self.broker.keys, name, *args)
+        return scripts.run(self.broker.line(), self.broker.keys, name, *args)
 
     def _accept(self, rows: Iterable[str]) -> list[Proxy]:
         proxies = [Proxy(Taken.from_script(self.queue, row)) for row in rows]

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from engine.queue import lua
+from engine.queue.connection import Line
 from engine.queue.keys import Keys
 
 
@@ -19,7 +20,7 @@ def _sha(name: str) -> str:
     return hashlib.sha1(lua.source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def run(client: redis.Redis, keys: Keys, name: str, *args: str | int | float) -> Any:
+def run(client: redis.Redis | Line, keys: Keys, name: str, *args: str | int | float) -> Any:
     """Run one script; redis-py's errors go through (callers translate or wait)."""
     sha = _sha(name)
     text = json.dumps([str(arg) for arg in args])
