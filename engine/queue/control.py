@@ -59,12 +59,11 @@ class Control:
             raise UsageError(f"There is no queue {queue!r}.", queue=queue)
         with translated():
             self._client.hset(self._keys.limits, mapping={f"{queue}:{name}": value for name, value in fields.items()})
-            names = ("paused", "concurrency", "per_minute")
-            kept = self._client.hmget(self._keys.limits, [f"{queue}:{name}" for name in names])
             self._client.publish(self._keys.wake(queue), "1")
         if self._store is not None:
-            value = {name: text or "" for name, text in zip(names, kept, strict=True)}
-            self._store.call("setting_put", key=f"queue.{queue}", value=value, who="operator")
+            # Only what a person changed: the rest goes on following the settings.
+            kept = self._store.call("settings_get", key=f"queue.{queue}") or {}
+            self._store.call("setting_put", key=f"queue.{queue}", value=kept | fields, who="operator")
         events.publish(self._client, self._keys, "queues", queue)
 
     # ------------------------------------------------------------ jobs

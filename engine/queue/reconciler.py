@@ -92,11 +92,10 @@ class Reconciler:
     def _restore(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
         fields: dict[Any, Any] = {}
         for queue in QUEUES:
-            kept = (limits or {}).get(f"queue.{queue}")
-            if kept:
-                fields |= {f"{queue}:{name}": str(value or "") for name, value in kept.items()}
-            elif queue in self._defaults:
+            if queue in self._defaults:
                 fields[f"{queue}:concurrency"] = str(self._defaults[queue])
+            kept = (limits or {}).get(f"queue.{queue}") or {}
+            fields |= {f"{queue}:{name}": str(value or "") for name, value in kept.items()}
         with translated():
             pipe = self._client.pipeline(transaction=True)
             fields["weighted"] = "1" if weights else ""

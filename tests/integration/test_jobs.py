@@ -351,6 +351,14 @@ def test_limits_survive_a_wipe(world: Bench, store: Transport) -> None:
     assert (queue["concurrency"], queue["per_minute"], queue["paused"]) == (7, 60, True)
 
 
+def test_a_pause_does_not_freeze_the_limit_of_the_settings(world: Bench, store: Transport) -> None:
+    Reconciler(store, world.client, world.keys, {"transactions": 5}).run_once()
+    Control(world.client, world.keys, store).pause("transactions")
+    Reconciler(store, world.client, world.keys, {"transactions": 9}).run_once()
+    queue = View(world.client, world.keys).queues()[0]
+    assert (queue["concurrency"], queue["paused"]) == (9, True)
+
+
 def test_cancel_takes_the_wish_along(world: Bench, store: Transport, database_url: str) -> None:
     job_id = hint(world, item(database_url))
     assert Control(world.client, world.keys, store).cancel(job_id) is True
