@@ -16,7 +16,7 @@ from engine.queue.events import ms_iso
 from engine.queue.hints import ANYBODY, Hints
 from engine.queue.jobs import Outcome, Taken
 from engine.queue.keys import Keys
-from engine.queue.lua import POISON_STARTS
+from engine.queue.lua_common import POISON_STARTS
 from engine.queue.ports import Store
 from engine.queue.view import timeline
 from engine.settings import Settings

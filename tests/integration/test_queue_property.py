@@ -27,7 +27,7 @@ from engine.queue import Control, Hints, Reconciler
 from engine.queue.broker import Broker
 from engine.queue.consumer import Consumer
 from engine.queue.jobs import Proxy
-from engine.queue.lua import POISON_STARTS
+from engine.queue.lua_common import POISON_STARTS
 from engine.store import Transport
 from tests.support.queue import Bench, bench
 from tests.support.queue import settings as queue_settings

@@ -1,0 +1,237 @@
+"""What all of the queue's scripts share: names, time, lanes, leases, taking. See `engine.queue.lua`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A job whose starts took their worker down this often is not started again.
+POISON_STARTS: Final = 3
+
+# How late a delay or a lease that ran out may be noticed while the queue is busy.
+CLOCK_MS: Final = 20
+
+PRELUDE: Final = """
+local ARGV = cjson.decode(ARGV[1]) -- one argument: a dozen cost the client more to send than this costs here
+local P = string.sub(KEYS[1], 1, -6)
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local LANES = {'high', 'medium', 'low'}
+local RANK = {high = 1, medium = 2, low = 3}
+
+local function int(n) return string.format('%.0f', n) end
+local function jobkey(id) return P .. 'job:' .. id end
+
+local function event(id)
+  redis.call('PUBLISH', P .. 'events', 'jobs ' .. id .. ' ' .. int(now))
+end
+
+-- Wakes the consumers of a queue, but only if one said that it sleeps (take does): under load nobody does.
+local function wake(queue)
+  if redis.call('DEL', P .. 'idle:' .. queue) == 1 then
+    redis.call('PUBLISH', P .. 'wake:' .. queue, '1')
+  end
+end
+
+-- A user stands in the ring exactly while a list of theirs is not empty.
+local function push(queue, lane, user, id, front)
+  local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
+  local size
+  if front then size = redis.call('LPUSH', list, id) else size = redis.call('RPUSH', list, id) end
+  if size == 1 then redis.call('RPUSH', P .. 'ring:' .. queue .. ':' .. lane, user) end
+end
+
+local function pull(queue, lane, user, id)
+  local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
+  if redis.call('LREM', list, 1, id) == 1 and redis.call('EXISTS', list) == 0 then
+    redis.call('LREM', P .. 'ring:' .. queue .. ':' .. lane, 1, user)
+  end
+end
+
+local function pop(queue, weighted)
+  for _, lane in ipairs(LANES) do
+    local ring = P .. 'ring:' .. queue .. ':' .. lane
+    local user = redis.call('LINDEX', ring, 0)
+    if user then
+      local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
+      local id = redis.call('LPOP', list)
+      local turn = P .. 'turn:' .. queue .. ':' .. lane
+      if redis.call('EXISTS', list) == 0 then
+        redis.call('LPOP', ring)
+        redis.call('DEL', turn)
+      else
+        local weight = weighted and tonumber(redis.call('HGET', P .. 'weights', user) or '1') or 1
+        if weight <= 1 or redis.call('INCR', turn) >= weight then
+          redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
+          if weight > 1 then redis.call('DEL', turn) end
+        end
+      end
+      return id
+    end
+  end
+  return nil
+end
+
+local function waiting(queue, id, lane, user, front)
+  redis.call('HSET', jobkey(id), 'state', 'waiting', 'ready', int(now), 'due', '')
+  push(queue, lane, user, id, front)
+end
+
+local function drop_hint(key, id)
+  if key and key ~= '' and redis.call('GET', P .. 'hint:' .. key) == id then
+    redis.call('DEL', P .. 'hint:' .. key)
+  end
+end
+
+-- Takes a start back that did not end. counted: it took its worker down.
+local function give_back(queue, id, counted)
+  redis.call('ZREM', P .. 'running:' .. queue, id)
+  local key = jobkey(id)
+  local f = redis.call('HMGET', key, 'lane', 'user', 'starts', 'final')
+  if not f[1] then return end
+  redis.call('HSET', key, 'worker', '')
+  if not f[4] then redis.call('HSET', key, 'o' .. f[3], 'lost', 'e' .. f[3], int(now)) end
+  if counted and not f[4] and redis.call('HINCRBY', key, 'lost', 1) >= POISON_STARTS then
+    redis.call('HSETNX', key, 'final', 'POISON')
+  end
+  waiting(queue, id, f[1], f[2], true)
+  event(id)
+end
+
+local function settle_clock(queue)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'running:' .. queue, '-inf', int(now), 'LIMIT', 0, 20)) do
+    give_back(queue, id, true)
+  end
+  for _, set in ipairs({'delayed', 'retrying'}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, '-inf', int(now), 'LIMIT', 0, 50)) do
+      redis.call('ZREM', P .. set .. ':' .. queue, id)
+      local f = redis.call('HMGET', jobkey(id), 'lane', 'user')
+      if f[1] then
+        waiting(queue, id, f[1], f[2], false)
+        event(id)
+      end
+    end
+  end
+end
+
+-- Moves the times of one set after the server's clock was set. by: ms to add; least: no time is earlier than this.
+local function shift(set, by, least)
+  local all = redis.call('ZRANGE', set, 0, -1, 'WITHSCORES')
+  for i = 1, #all, 2 do
+    redis.call('ZADD', set, int(math.max(tonumber(all[i + 1]) + by, least)), all[i])
+  end
+end
+
+-- last: when this queue was last looked at, which is every second while any worker lives. A clock set back would keep
+-- delays and leases for as much longer; one set forward, or a machine that slept, would take every lease from workers
+-- that are alive: they get the time to renew.
+local function mind_clock(queue, last, lease)
+  if now < last - lease then
+    for _, set in ipairs({'delayed', 'retrying', 'running'}) do shift(P .. set .. ':' .. queue, now - last, 0) end
+  elseif now > last + 3 * lease then
+    shift(P .. 'running:' .. queue, 0, now + lease)
+  end
+end
+
+local function next_due(queue)
+  local soonest = nil
+  for _, set in ipairs({'delayed', 'retrying', 'running'}) do
+    local first = redis.call('ZRANGE', P .. set .. ':' .. queue, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local at = tonumber(first[2])
+      if not soonest or at < soonest then soonest = at end
+    end
+  end
+  if not soonest then return -1 end
+  return math.max(0, soonest - now)
+end
+
+local function start(queue, id, worker, lease)
+  local key = jobkey(id)
+  local f = redis.call('HMGET', key, 'actor', 'args', 'kwargs', 'lane', 'user', 'item', 'institution',
+    'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key')
+  if not f[1] then return nil end
+  redis.call('ZADD', P .. 'running:' .. queue, int(now + lease), id)
+  local n = f[11]
+  if f[13] then
+    redis.call('HSET', key, 'state', 'running', 'worker', worker)
+  else -- a final one is only handed out to be recorded: no start of its own
+    n = int(tonumber(n) + 1)
+    redis.call('HSET', key, 'state', 'running', 'worker', worker, 'starts', n, 'started', int(now),
+      's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
+  end
+  event(id)
+  -- One string: sixteen would cost the client more to read than all of this costs here.
+  return cjson.encode({id, f[1], f[2], f[3], f[4], f[5], f[6] or '', f[7] or '', f[8], f[9], f[10], n, f[12],
+    f[13] or '', int(now - tonumber(f[14])), f[15] or ''}), n
+end
+
+-- How many more may start in this queue now, and how long to wait where the rate says so.
+local function allowed(queue, f, room)
+  if f[1] == '1' then return 0, -1 end
+  if f[2] and f[2] ~= '' then
+    room = math.min(room, tonumber(f[2]) - redis.call('ZCARD', P .. 'running:' .. queue))
+  end
+  local wait = -1
+  if f[3] and f[3] ~= '' and room > 0 then
+    local rate = P .. 'rate:' .. queue
+    redis.call('ZREMRANGEBYSCORE', rate, '-inf', int(now - 60000))
+    local left = tonumber(f[3]) - redis.call('ZCARD', rate)
+    if left < room then
+      room = left
+      local first = redis.call('ZRANGE', rate, 0, 0, 'WITHSCORES')
+      if first[2] then wait = math.max(1, tonumber(first[2]) + 60000 - now) end
+    end
+    return room, wait, rate
+  end
+  return room, wait
+end
+
+-- Up to room jobs for this worker. Says in idle:<queue> when it could have taken more. What time brings (leases
+-- that ran out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
+local function take(queue, worker, lease, room, look)
+  local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
+    queue .. ':clock', 'weighted')
+  local last = tonumber(f[4] or int(now))
+  if look or not f[4] or now - last >= CLOCK or now < last then
+    mind_clock(queue, last, lease)
+    settle_clock(queue)
+    redis.call('HSET', P .. 'limits', queue .. ':clock', int(now))
+  end
+  local jobs = {}
+  local may, wait, rate = allowed(queue, f, room)
+  local weighted = f[5] == '1'
+  while #jobs < may do
+    local id = pop(queue, weighted)
+    if not id then break end
+    local job, n = start(queue, id, worker, lease)
+    if job then
+      jobs[#jobs + 1] = job
+      if rate then
+        redis.call('ZADD', rate, int(now), id .. ':' .. n)
+        redis.call('PEXPIRE', rate, 60000)
+      end
+    end
+  end
+  if #jobs < room then
+    redis.call('SET', P .. 'idle:' .. queue, '1', 'PX', 5000)
+    local due = next_due(queue)
+    if due >= 0 and (wait < 0 or due < wait) then wait = due end
+  end
+  return jobs, wait
+end
+
+local function create(queue, id, lane, user, key, actor, args, kwargs, item, institution, trigger, correlation, delay)
+  redis.call('HSET', jobkey(id), 'queue', queue, 'actor', actor, 'args', args, 'kwargs', kwargs, 'lane', lane,
+    'user', user, 'key', key, 'item', item, 'institution', institution, 'trigger', trigger,
+    'correlation', correlation, 'queued', int(now), 'starts', '0', 'tries', '0', 'lost', '0', 'worker', '')
+  if key ~= '' then redis.call('SET', P .. 'hint:' .. key, id) end
+  if delay > 0 then
+    redis.call('HSET', jobkey(id), 'state', 'delayed', 'due', int(now + delay), 'ready', int(now + delay))
+    redis.call('ZADD', P .. 'delayed:' .. queue, int(now + delay), id)
+  else
+    waiting(queue, id, lane, user, false)
+  end
+  wake(queue)
+  event(id)
+end
+""".replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))
