@@ -67,6 +67,7 @@ declare
     it syncdesk.items;
     fence_ bigint;
     replay_ boolean := false;
+    dead uuid[];
 begin
     perform syncdesk.no_wait();
     select * into it from syncdesk.items where id = p_item for update;
@@ -91,12 +92,12 @@ begin
     returning l.fence into fence_;
     if fence_ is null then return jsonb_build_object('status', 'busy'); end if;
     -- A run that still says "running" died with its worker.
-    delete from syncdesk.stage s using syncdesk.sync_runs r
-        where r.item_id = p_item and r.state = 'running' and s.run_id = r.id;
-    delete from syncdesk.skipped_rows s using syncdesk.sync_runs r
-        where r.item_id = p_item and r.state = 'running' and s.run_id = r.id;
-    update syncdesk.sync_runs set state = 'abandoned', finished_at = clock_timestamp()
-        where item_id = p_item and state = 'running' and id <> p_run;
+    select array_agg(id) into dead from syncdesk.sync_runs where item_id = p_item and state = 'running' and id <> p_run;
+    if dead is not null then
+        delete from syncdesk.stage where run_id = any (dead);
+        delete from syncdesk.skipped_rows where run_id = any (dead);
+        update syncdesk.sync_runs set state = 'abandoned', finished_at = clock_timestamp() where id = any (dead);
+    end if;
     if it.cursor is null then
         replay_ := exists (select from syncdesk.transactions where item_id = p_item);
     end if;

@@ -1,5 +1,8 @@
 -- The commit of a run: rows with their history, cursor, accounts, matches, record, outbox, all or nothing.
 
+create index skipped_rows_run on syncdesk.skipped_rows (run_id);
+create index skipped_rows_open on syncdesk.skipped_rows (item_id) where resolved_at is null;
+
 create function syncdesk.drop_transactions() returns trigger
 language plpgsql set search_path = '' as $$
 begin
