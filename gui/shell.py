@@ -374,10 +374,13 @@ class Shell(Fill):
         add("Quit, engine keeps running", "close", self.close, True)
 
     def _stop_engine(self) -> None:
-        def stopped(_done: object) -> None:
-            self.desk.connection.was_stopped = True
+        link = self.desk.connection
+        link.was_stopped = True  # before the answer: the engine may be gone sooner than its answer is read
 
-        self.desk.act("POST", path("engine", "stop"), done=stopped)
+        def refused(_failure: object) -> None:
+            link.was_stopped = link.state != "connected"
+
+        self.desk.act("POST", path("engine", "stop"), failed=refused)
 
     def _sync_all(self) -> None:
         if self.desk.may()[0]:

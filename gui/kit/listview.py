@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPoint, QRect, QRectF, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QAction, QContextMenuEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QAbstractItemView, QListView, QMenu, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from gui import icons, paint
@@ -357,10 +357,12 @@ class List(QListView):
             return
         super().keyPressEvent(event)
 
-    def contextMenuEvent(self, event: Any) -> None:
-        index = self.indexAt(event.pos())
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        by_key = event.reason() == QContextMenuEvent.Reason.Keyboard
+        index = self.currentIndex() if by_key else self.indexAt(event.pos())
         if not index.isValid():
             return
+        spot = self.viewport().mapToGlobal(self.visualRect(index).center()) if by_key else event.globalPos()
         row = index.data(ROW)
         key, menu = self.rows.key(row), QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -370,7 +372,7 @@ class List(QListView):
             action.triggered.connect(lambda _=False, name=entry.name: self.pressed.emit(key, name))
             menu.addAction(action)
         if menu.actions():
-            menu.popup(event.globalPos())
+            menu.popup(spot)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)

@@ -6,18 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent
+from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui import theme as themes
+from gui.kit.focus import KeyFocus
 from gui.kit.listview import Cell, Column, boxes
 from gui.words import tip
 
+_PRESS = frozenset({Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space})
 
-class Table(QWidget):
+
+class Table(KeyFocus, QWidget):
     """Rows of one height with hairlines between; a click tells the place of the row where ``clickable``."""
 
     clicked = Signal(int)
+    ring_radius = 2
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Table(QWidget):
         )
         if clickable:
             self.setCursor(Qt.CursorShape.PointingHandCursor)
+            self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
     @property
     def rows(self) -> Sequence[Any]:
@@ -98,6 +103,18 @@ class Table(QWidget):
             self.update()
             if self._tip_of is not None:
                 self.setToolTip(tip(self._tip_of(self._rows[place])) if place >= 0 else "")
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        step = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}.get(Qt.Key(event.key()))
+        if step is not None and self._rows:
+            self._hot = max(0, min(len(self._rows) - 1, self._hot + step))
+            self.update()
+        elif event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space} and 0 <= self._hot < len(
+            self._rows
+        ):
+            self.clicked.emit(self._hot)
+        else:
+            super().keyPressEvent(event)
 
     def leaveEvent(self, event: QEvent) -> None:
         super().leaveEvent(event)

@@ -19,6 +19,9 @@ from gui.kit.listview import Head, List
 from gui.kit.notes import Empty
 from gui.kit.text import Label
 
+WIDE, WIDE_DETAIL = 1600, 480
+"""From this width of the window the detail has so much of it."""
+
 
 class Page(QWidget):
     """One page. The shell calls `refresh` when it is shown and when something of ``topics`` changed."""
@@ -207,7 +210,7 @@ class ListPage(Page):
         """Show the detail pane."""
         if self._pane is not None and not self._pane.isVisibleTo(self):
             self._pane.show()
-            wide = self.theme.size("detail.width")
+            wide = WIDE_DETAIL if self.window().width() >= WIDE else self.theme.size("detail.width")
             self._split.setSizes([max(320, self.width() - wide - 1), wide])
         self._fit()
 

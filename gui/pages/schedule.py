@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from engine import clock
@@ -116,6 +116,9 @@ class SchedulePage(ListPage):
         self.view.opened.connect(self._open)
         self.view.pressed.connect(self._press)
         self.view.set_menu(self._menu)
+        space = QShortcut(QKeySequence("Space"), self.view)
+        space.setContext(Qt.ShortcutContext.WidgetShortcut)
+        space.activated.connect(lambda: self._press(self.view.current_key(), "switch"))
 
     def focus_areas(self) -> Sequence[QWidget]:
         return (self.view, self.pane.run)

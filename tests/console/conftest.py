@@ -114,6 +114,18 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Qt itself has nothing to complain about."""
+    if "qtbot" not in request.fixturenames:
+        yield
+        return
+    log = request.getfixturevalue("qtlog")
+    yield
+    said = [record.message for record in log.records if record.type.name not in {"QtDebugMsg", "QtInfoMsg"}]
+    assert said == []
+
+
+@pytest.fixture(autouse=True)
 def themed(request: pytest.FixtureRequest) -> None:
     """The application has its theme, in light, with a locale that tests can rely on."""
     if "qapp" not in request.fixturenames and "qtbot" not in request.fixturenames:

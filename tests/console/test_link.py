@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from engine import launch
@@ -154,7 +155,15 @@ def test_an_engine_is_started_dies_and_is_started_again(qtbot: QtBot, monkeypatc
         qtbot.mouseClick(page.lost.start, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: window.desk.connected, timeout=60_000)
         qtbot.waitUntil(lambda: not page.lost.isVisible(), timeout=WAIT_MS)
-        window.rail.engine.click()
+        menu = QMenu()
+        qtbot.addWidget(menu)
+        window.fill_engine_menu(menu)
+        stop = next(action for action in menu.actions() if action.text() == "Stop engine")
+        assert stop.isEnabled()
+        stop.trigger()
+        qtbot.waitUntil(lambda: window.desk.connection.state == "stopped", timeout=30_000)
+        assert page.lost.title.text() == "The engine is stopped"
+        assert window.rail.engine.words() == "Stopped"
         window.close()
 
 
