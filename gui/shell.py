@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from PySide6.QtCore import QByteArray, QPoint, QSettings, Qt, QTimer
@@ -13,66 +12,19 @@ from PySide6.QtWidgets import QApplication, QMenu, QStackedWidget, QWidget
 from engine.api import types
 from gui import icons, words
 from gui import theme as themes
-from gui.client.api import Query, path
+from gui.catalogue import pages
+from gui.client.api import Failure, path
 from gui.desk import Desk
 from gui.kit.boxes import Fill, column, row
 from gui.kit.notes import Banner, Toast
 from gui.kit.text import Label
 from gui.linking import Linking
+from gui.notices import Notices
 from gui.pages.base import Page
-from gui.pages.overview import OverviewPage
-from gui.rail import Entry, Rail
+from gui.rail import Rail
 
-CALM_MS = 60_000
-"""Notices that need nothing are shown at most this often."""
 OVERVIEW_S = 1.0
 """Other pages need badges and state alone: the overview is fetched at most this often for them."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A page that can be made when it is first needed."""
-
-    entry: Entry
-    make: Callable[[], Page]
-
-
-def pages(desk: Desk, linking: Linking) -> list[Made]:
-    """The pages in the order of the rail."""
-
-    def jobs() -> Page:
-        from gui.pages.jobs import JobsPage
-
-        return JobsPage(desk, linking)
-
-    def banks() -> Page:
-        from gui.pages.banks import BanksPage
-
-        return BanksPage(desk, linking)
-
-    def bills() -> Page:
-        from gui.pages.bills import BillsPage
-
-        return BillsPage(desk)
-
-    def workers() -> Page:
-        from gui.pages.workers import WorkersPage
-
-        return WorkersPage(desk)
-
-    def schedule() -> Page:
-        from gui.pages.schedule import SchedulePage
-
-        return SchedulePage(desk)
-
-    return [
-        Made(Entry("overview", "Overview", "nav-overview"), lambda: OverviewPage(desk, linking)),
-        Made(Entry("jobs", "Jobs", "nav-jobs"), jobs),
-        Made(Entry("banks", "Banks", "nav-banks", "Money"), banks),
-        Made(Entry("bills", "Bills", "nav-bills"), bills),
-        Made(Entry("workers", "Workers", "nav-workers", "Engine"), workers),
-        Made(Entry("schedule", "Schedule", "nav-schedule"), schedule),
-    ]
 
 
 class Shell(Fill):
@@ -94,8 +46,8 @@ class Shell(Fill):
         self.banner = Banner()
         self._stack = QStackedWidget()
         self.toast = Toast(self)
-        self.notices = Query(desk.client, types.Notices, path("notices", limit=20), self)
-        self._seen_notice: str | None = None
+        self.notices = Notices(desk, self.toast)
+        self._trouble = ""
         self._arrange()
         self._wire()
         self._keys()
@@ -137,18 +89,15 @@ class Shell(Fill):
         desk.said.connect(self.toast.say)
         desk.topics.connect(self._hear)
         desk.overview.arrived.connect(self._show_overview)
+        desk.overview.failed.connect(self._show_trouble)
         desk.connection.changed.connect(self._link_changed)
         desk.connection.tick.connect(self._show_banner)
         self.banner.acted.connect(self._cure)
-        self.notices.arrived.connect(self._show_notices)
         self._theme.changed.connect(self._repaint)
         self._pace = QTimer(self)
         self._pace.setSingleShot(True)
         self._pace.setInterval(round(OVERVIEW_S * 1000))
         self._pace.timeout.connect(desk.overview.refresh)
-        self._calm = QTimer(self)
-        self._calm.setSingleShot(True)
-        self._calm.setInterval(CALM_MS)
         self._link_changed()
 
     def _keys(self) -> None:
@@ -262,7 +211,16 @@ class Shell(Fill):
         self._show_banner()
         self._show_head()
 
+    def _show_trouble(self, failure: Failure) -> None:
+        """The engine answers, but cannot say how things are: its database is away."""
+        if failure.no_answer or not self.desk.connected:
+            return
+        self._trouble = failure.message
+        self.rail.engine.tell(self._name, "degraded", "Trouble")
+        self._show_banner()
+
     def _show_overview(self, known: types.Overview) -> None:
+        self._trouble = ""
         engine = known.engine
         state = engine.state if engine.state in {"running", "starting", "paused", "degraded", "stopped"} else "stopped"
         said = {"paused": f"Paused until {words.time(engine.paused_until)}" if engine.paused_until else "Paused"}
@@ -302,6 +260,10 @@ class Shell(Fill):
             self.banner.tell(tone, icon, title, said, "Start engine" if link.can_start else "", "filled")
         elif link.state in {"starting", "looking"}:
             self.banner.tell("active", "state-starting", "The engine is starting", f"{link.step or 'Looking for it'}.")
+        elif self._trouble:
+            shown = True
+            said = f"{self._trouble} Nothing is lost. What you see may be old; it goes on by itself."
+            self.banner.tell("error", "state-degraded", "The engine is in trouble", said)
         elif known is not None and known.engine.state == "paused":
             until = words.time(known.engine.paused_until) or "you resume"
             self.banner.tell("idle", "state-paused", "Paused", f"Nothing syncs until {until}.", "Resume")
@@ -314,32 +276,6 @@ class Shell(Fill):
             self.desk.act("POST", path("engine", "resume"))
         else:
             self.desk.connection.start_engine()
-
-    def _show_notices(self, found: types.Notices) -> None:
-        """Notices that came while the window is open are said once each; older ones are only counted as seen."""
-        newest = found.notices[0].id if found.notices else ""
-        if self._seen_notice is None:
-            self._seen_notice = newest
-            return
-        fresh: list[types.Notice] = []
-        for notice in found.notices:
-            if notice.id == self._seen_notice:
-                break
-            fresh.append(notice)
-        self._seen_notice = newest
-        loud = [notice for notice in reversed(fresh) if notice.tone in {"warn", "error"}]
-        for notice in loud:
-            self.toast.queue(f"{notice.title}. {notice.sentence}".strip(), self._opener(notice.target))
-        quiet = [notice for notice in fresh if notice not in loud]
-        if quiet and not loud and not self.toast.isVisible() and not self._calm.isActive():
-            self._calm.start()  # good news in a row is said once, not for ever
-            newest_one = quiet[0]
-            self.toast.queue(f"{newest_one.title}. {newest_one.sentence}".strip(), self._opener(newest_one.target))
-
-    def _opener(self, target: str | None) -> Callable[[], None] | None:
-        kind, _, found = (target or "").partition(":")
-        page = {"item": "banks", "job": "jobs", "bill": "bills", "match": "bills"}.get(kind)
-        return (lambda: self.open(page, found)) if page is not None else None
 
     # ------------------------------------------------------------ actions
 

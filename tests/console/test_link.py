@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from engine import launch
+from engine.api import types
 from gui.client.connection import Local, Remote
 from gui.main import build
 from gui.pages.jobs import JobsPage
@@ -102,6 +103,22 @@ def test_a_gone_engine_greys_what_is_old_and_takes_the_buttons_away(server: Serv
     window.close()
 
 
+def test_an_engine_without_its_database_says_so_until_it_is_back(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    right = server.answers["/api/overview"]
+    server.answers["/api/overview"] = lambda _q: types.Problem("DATABASE_UNAVAILABLE", "The database does not answer.")
+    server.tell("engine")
+    qtbot.waitUntil(window.banner.isVisible, timeout=WAIT_MS)
+    assert window.banner.sentence.text().startswith("The database does not answer.")
+    assert window.rail.engine.words() == "Trouble"
+    server.answers["/api/overview"] = right
+    server.tell("engine")
+    qtbot.waitUntil(lambda: not window.banner.isVisible(), timeout=WAIT_MS)
+    assert window.rail.engine.words() == "Running"
+    window.close()
+
+
 def test_a_viewer_sees_everything_and_may_do_nothing(server: Server, qtbot: QtBot) -> None:
     window = opened(qtbot, server)
     qtbot.waitUntil(lambda: window.desk.connected, timeout=WAIT_MS)
@@ -172,3 +189,25 @@ def test_closing_the_window_leaves_the_engine_running(console: Shell, world: obj
     found = launch.read(world.engine.profile)  # type: ignore[attr-defined]
     assert found is not None
     assert launch.same_process(found.pid, found.started)
+
+
+def test_new_notices_are_said_once_and_bad_ones_before_good_ones(server: Server, qtbot: QtBot) -> None:
+    window = opened(qtbot, server)
+    qtbot.waitUntil(lambda: window.notices.data is not None, timeout=WAIT_MS)
+
+    def notice(number: int, tone: str, target: str | None = None) -> types.Notice:
+        return types.Notice(str(number), "2026-11-25T00:00:00Z", "x", tone, f"Notice {number}", "Said.", target, False)  # type: ignore[arg-type]
+
+    said = [notice(3, "ok"), notice(2, "error", "item:item3"), notice(1, "info")]
+    server.answers["/api/notices"] = lambda _q: types.Notices(said)
+    server.tell("notices")
+    qtbot.waitUntil(lambda: window.toast.words == "Notice 2. Said.", timeout=WAIT_MS)
+    window.toast.act()
+    assert window.toast.words == ""
+    assert window.current == "banks"
+    asked = sum(path.startswith("/api/notices") for path in server.asked)
+    server.tell("notices")
+    qtbot.waitUntil(lambda: sum(path.startswith("/api/notices") for path in server.asked) > asked, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: not window.notices.busy, timeout=WAIT_MS)
+    assert window.toast.words == ""
+    window.close()

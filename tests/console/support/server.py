@@ -5,6 +5,7 @@ It serves what it is given, encoded from the API's own types, so it cannot answe
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import threading
@@ -79,7 +80,8 @@ class Server:
                 """Nothing is logged."""
 
             def do_GET(self) -> None:
-                server._answer(self)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the console went away
+                    server._answer(self)
 
             do_POST = do_GET  # noqa: N815
             do_PATCH = do_GET  # noqa: N815
