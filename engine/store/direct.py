@@ -29,8 +29,8 @@ _TIMEOUTS = """
 class _Statement(NamedTuple):
     """A call, and the same with its time limit before it."""
 
-    call: sql.Composed
-    limited: sql.Composed
+    call: bytes
+    limited: bytes
 
 
 class Direct:
@@ -83,7 +83,7 @@ class Direct:
                     raise ValueError(f"{word!r} cannot be a name of a function or parameter")
             arguments = sql.SQL(", ").join(sql.SQL("{} => %s").format(sql.Identifier(f"p_{key}")) for key in keys)
             call = sql.SQL("select public.{}({})").format(sql.Identifier(f"syncdesk_{name}"), arguments)
-            statement = _Statement(call, sql.SQL("{}; {}").format(_LIMIT, call))
+            statement = _Statement(call.as_bytes(None), sql.SQL("{}; {}").format(_LIMIT, call).as_bytes(None))
             self._statements[name, *keys] = statement
         return statement
 
