@@ -158,7 +158,10 @@ def _needs(facts: dict[str, Any]) -> list[types.Need]:
     if groups:
         total = sum(group["open_jobs"] for group in groups)
         first = groups[0]
-        where = f", {first['open_jobs']} of them at {first['institution']}" if first["institution"] else ""
+        where = ""
+        if first["institution"]:
+            some = "" if first["open_jobs"] == total else f", {first['open_jobs']} of them"
+            where = f"{some} at {first['institution']}"
         error = first["error"] or {}
         found.append(
             types.Need(

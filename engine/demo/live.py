@@ -24,6 +24,8 @@ BANKS = ((LAKESIDE, "Household"), (HARBORVIEW, "Household"), (SAKURA, "Studio"),
          (KASTANIEN, "Parents"))  # fmt: skip
 SPEED = 1440.0
 """A day of purchases in a minute."""
+OLD_PRICE = Decimal("0.84")
+"""What a bill that is not up to date says of its price: beyond the usual tolerance."""
 SETTINGS: Mapping[str, str] = {"SYNCDESK_BACKUP_EVERY_S": "60"}
 
 
@@ -85,11 +87,11 @@ def _populate(client: Client, bank: BankControl, hook: str) -> None:
 
 
 def _bill(client: Client, bill: Mapping[str, object], user: str, *, vague: bool) -> None:
-    """As a person would type it; a vague one has no category, so that its payments are worth a look."""
+    """As a person would type it; a vague one has an old price and no category, so that its payments wait for review."""
     month = clock.now().date().replace(day=1) - timedelta(days=1)
     wanted = types.BillWrite(
         name=str(bill["name"]),
-        amount=str(Decimal(str(bill["amount"]))),
+        amount=str(Decimal(str(bill["amount"])) * (OLD_PRICE if vague else 1)),
         cadence="monthly",
         anchor_date=month.replace(day=int(str(bill["day"]))).isoformat(),
         currency=str(bill["currency"]),
