@@ -74,6 +74,7 @@ class JobsPage(ListPage):
         self.span = Segments(SPANS, "24h", "Span of the causes")
         self.causes = Rows(rows.key, rows.sentence, self)
         self.groups = Query(desk.client, types.FailureGroups, path("failures", span="24h"), self)
+        self.kept = Query(desk.client, types.JobPage, path("jobs", state="failed", limit=1), self)
         self.jobs = Paged(
             desk.client,
             types.JobPage,
@@ -88,6 +89,7 @@ class JobsPage(ListPage):
         self.by_cause = Listing(self.cause_list, None)
         self.by_job = Listing(self.job_list, Head(rows.PLAIN))
         self.pane = JobPane(desk, linking)
+        self._failed = 0
         self._opened: dict[str, int] = {}
         self._found: dict[str, types.JobPage] = {}
         self._asked: dict[str, Any] = {}
@@ -122,6 +124,7 @@ class JobsPage(ListPage):
         self._typed.timeout.connect(self._filters_changed)
         self.groups.arrived.connect(lambda _groups: self._show_causes())
         self.groups.failed.connect(self._cannot)
+        self.kept.arrived.connect(self._counts)
         self.jobs.answered.connect(self._page_came)
         self.jobs.failed.connect(self._cannot)
         self.jobs.waiting.connect(self.by_job.show_waiting)
@@ -172,25 +175,18 @@ class JobsPage(ListPage):
         if not self.desk.connected:
             return
         if self._causes_shown:
-            if not self._found and self.groups.data is None:
+            if self.groups.data is None:
                 self.cause_list.wait()
             self.groups.refresh()
+            self.kept.refresh()
             for fingerprint in list(self._opened):
                 self._fetch_group(fingerprint)
-        if not self._causes_shown or self.jobs.loaded:
-            self._refresh_jobs()
         else:
-            self.desk.client.get(path("jobs", state="failed", limit=1), types.JobPage, self._counts, lambda _f: None)
+            if not self.jobs.loaded:
+                self.job_list.wait()
+            self.jobs.refresh()
         if self.detail_open():
             self.pane.refresh()
-
-    def _refresh_jobs(self) -> None:
-        if self._causes_shown:
-            self.desk.client.get(path("jobs", state="failed", limit=1), types.JobPage, self._counts, lambda _f: None)
-            return
-        if not self.jobs.loaded:
-            self.job_list.wait()
-        self.jobs.refresh()
 
     def link_changed(self) -> None:
         self.pane.link_changed()
@@ -229,7 +225,9 @@ class JobsPage(ListPage):
 
     def _counts(self, page: types.JobPage) -> None:
         counts = dict(page.counts)
+        self._failed = counts.get("failed", 0)
         self.tabs.set_counts(counts | {"all": sum(counts.values()) - counts.get("discarded", 0)})
+        self._say_causes()
 
     def _page_came(self, page: types.JobPage) -> None:
         self.job_list.ready()
@@ -276,9 +274,13 @@ class JobsPage(ListPage):
         self.causes.show(shown)
         self.by_cause.show_empty(not shown)
         self.by_cause.empty.tell(*EMPTY["failed"])
-        number = sum(group.open_jobs for group in groups.groups)
-        causes = words.plural(len(groups.groups), "cause")
-        self.counts.say(f"{words.plural(number, 'failed job')}, {causes}")
+        self._say_causes()
+
+    def _say_causes(self) -> None:
+        groups: types.FailureGroups | None = self.groups.data
+        if groups is not None and self._causes_shown:
+            causes = words.plural(len(groups.groups), "cause")
+            self.counts.say(f"{words.plural(self._failed, 'failed job')}, {causes}")
 
     def _fetch_group(self, fingerprint: str) -> None:
         def came(page: types.JobPage) -> None:

@@ -24,6 +24,8 @@ BY = {
     "resume": "by resuming",
     "probe": "by the daily look",
     "reconciler": "by the reconciler",
+    "outbox": "by the engine",
+    "test": "as a test",
 }
 
 
@@ -143,6 +145,7 @@ def _chevron(cell: Cell, row: CauseRow) -> None:
 def _cause(cell: Cell, row: CauseRow) -> None:
     group = row.group
     hit = f" · {words.plural(group.banks, 'bank')}" if group.banks else ""
+    hit += "" if group.open_jobs else " · went through since"
     cell.two(group.title, f"{group.code}{hit}", role="strong")
 
 
