@@ -34,7 +34,9 @@ def _up(args: argparse.Namespace) -> int:
     from engine.host import up
 
     profile = common.profile()
-    return up.run(profile, common.settings(profile), common.note)
+    code = up.run(profile, common.settings(profile), common.note)
+    up.leave(code)
+    return code
 
 
 def _down(args: argparse.Namespace) -> int:

@@ -149,6 +149,12 @@ class Keeper:
                 self._child.send(asdict(ward))
             self._write()
 
+    def left(self) -> list[psutil.Process]:
+        """Parts that still run."""
+        with self._lock:
+            wards = list(self._wards.values())
+        return [process for ward in wards if (process := ward.process()) is not None]
+
     def farewell(self) -> None:
         """Everything has ended in order: it may go."""
         self._ending.set()
@@ -156,7 +162,7 @@ class Keeper:
             child = self._child
         if child is not None:
             child.send({"farewell": True})
-            child.stop(3.0)
+            child.stop(0.5)  # killed, it leaves nothing undone
         wards_file(self._profile).unlink(missing_ok=True)
 
     def _spawn(self) -> None:

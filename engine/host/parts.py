@@ -38,7 +38,7 @@ class Server(Protocol):
 
     def start(self) -> None: ...
 
-    def stop(self) -> None: ...
+    def stop(self, deadline_s: float = ...) -> None: ...
 
     def alive(self) -> bool: ...
 
@@ -67,6 +67,11 @@ class Part(ABC):
     def note(self) -> str | None:
         """Why it does not run, as a sentence."""
         return self._note
+
+    @property
+    def watched(self) -> bool:
+        """Whether its thread still has to do with it."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     @abstractmethod
@@ -113,7 +118,7 @@ class Part(ABC):
             raise StartError(self._note or f"{self.label} did not start. Its log is {self.log}.")
 
     def stop(self, grace_s: float) -> None:
-        """End it in order and keep it stopped; returns when it is gone."""
+        """End it in order and keep it stopped; returns when it is gone, killed after ``grace_s``."""
         with self._command:
             self._ending.set()
             if self._thread is not None and self._thread.is_alive():
@@ -229,8 +234,7 @@ class ServerPart(Part):
         return None
 
     def _end(self, grace_s: float) -> None:
-        del grace_s  # the servers have their own
-        self._server.stop()
+        self._server.stop(grace_s)
 
 
 class ProcessPart(Part):

@@ -63,15 +63,15 @@ class Child:
                 self._process.stdin.close()
 
     def stop(self, grace_s: float) -> int | None:
-        """Have it end in order; terminated and at last killed when it does not. Its exit code."""
+        """Have it end in order; killed when it does not within ``grace_s``. Its exit code."""
         self.release()
-        if self.wait(grace_s) is None:
+        if self.wait(grace_s * 0.9) is None:
             with contextlib.suppress(OSError):
                 self._process.terminate()
-            if self.wait(1.0) is None:
+            if self.wait(grace_s * 0.1) is None:
                 with contextlib.suppress(OSError):
                     self._process.kill()
-                self.wait(5.0)
+                self.wait(1.0)
         return self.ended()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from engine import clock
 from engine.api.types import Endpoints, ProcessInfo
@@ -26,6 +29,8 @@ SERVICES_S = 90.0
 POOLS = ("sync", "events")
 BANK = "sandbox"
 PACE_S = 0.25
+SETTLE_S = 0.5
+"""For the last words on a part that ended: its leases."""
 
 log = logger("host")
 
@@ -34,7 +39,7 @@ class Supervisor:
     """All parts of one engine."""
 
     grace_s = 4.5
-    """A worker's three seconds for its jobs, and some to hand back its leases."""
+    """A worker's three seconds for its jobs, and some to hand back its leases. Then it is killed."""
 
     def __init__(self, profile: Profile, settings: Settings, changed: Callable[[str], None]) -> None:
         self._profile = profile
@@ -259,26 +264,40 @@ class Supervisor:
 
     # ------------------------------------------------------------ end
 
-    def stop_processes(self) -> None:
-        """End workers, bank and scheduler, all at once."""
+    def stop_processes(self, grace_s: float) -> None:
+        """End workers, bank and scheduler, all at once; killed after ``grace_s``."""
         self._ending.set()
         self._known.set()
         if self._pacing is not None:
-            self._pacing.join()
-        _all(self._processes, self.grace_s)
+            self._pacing.join(grace_s)
+        _all(self._processes, grace_s)
 
-    def stop_services(self) -> None:
-        """End the servers, and let the keeper go."""
-        _all(self._services, 2.0)
+    def stop_services(self, grace_s: float) -> None:
+        """End the servers, killed after ``grace_s``, and let the keeper go."""
+        _all(self._services, grace_s)
+        if any(part.watched for part in self.parts()):
+            self.kill()
         self._keeper.farewell()
+
+    def kill(self) -> None:
+        """Kill what still runs of this engine, at once; but the keeper, which then finds nothing to do."""
+        keeper = self._keeper.pid
+        running = [*psutil.Process().children(recursive=True), *self._keeper.left()]
+        for process in running:
+            if process.pid != keeper:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
 
 
 def _all(parts: list[Part], grace_s: float) -> None:
-    threads = [threading.Thread(target=part.stop, args=(grace_s,), name=f"stop-{part.role}") for part in parts]
+    threads = [
+        threading.Thread(target=part.stop, args=(grace_s,), name=f"stop-{part.role}", daemon=True) for part in parts
+    ]
+    limit = clock.monotonic() + grace_s + SETTLE_S
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(max(0.0, limit - clock.monotonic()))
 
 
 def _answers(port: int) -> bool:

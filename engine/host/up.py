@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 import sys
@@ -15,6 +17,7 @@ from engine import __version__, clock
 from engine.api.types import Done, Endpoints, EngineInfo, EngineState, ProcessInfo, Status
 from engine.errors import ProfileError, StartError, SyncdeskError
 from engine.host import discovery, keeper, ports
+from engine.host.ending import Ending
 from engine.host.parts import memory_mb
 from engine.host.supervisor import Supervisor
 from engine.logs import also, configure, logger
@@ -25,6 +28,8 @@ LOOK_S = 1.0
 """How often the host looks up: Windows delivers Ctrl+C only to a thread that does."""
 READY_S = 30.0
 """Longest wait for the workers to consume, once broker and database are up."""
+SERVERS_S = 3.0
+"""For broker and database to write what they hold. One that is killed recovers at its next start."""
 
 if TYPE_CHECKING:
     from engine.api.assemble import Parts
@@ -56,6 +61,15 @@ def run(profile: Profile, settings: Settings, announce: Announce) -> int:
         lock.release()
 
 
+def leave(code: int) -> None:
+    """End this process now: a thread that still waits for a service of the person's own must not hold it up."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or a windowed app has none
+            stream.flush()
+    os._exit(code)
+
+
 def _taken(profile: Profile) -> ProfileError:
     running = discovery.read(profile)
     if running is not None:
@@ -77,7 +91,8 @@ class Host:
         self.profile = profile
         self._announce = announce
         self._log = profile.logs / "host.log"
-        self._stop = threading.Event()
+        self._ending = Ending()
+        self._stop = self._ending.asked
         self._state: EngineState = "starting"
         self._step = ""
         self._started_at = clock.iso(clock.now())
@@ -95,6 +110,13 @@ class Host:
     def run(self) -> int:
         """Start, serve until told to end, end. The exit code: 0, or 1 where the listeners ended by themselves."""
         self._catch_signals()
+        self._ending.guard(self._supervisor.kill)
+        try:
+            return self._live()
+        finally:
+            self._ending.done()
+
+    def _live(self) -> int:
         try:
             self._start()
         except _Stopped:
@@ -178,21 +200,25 @@ class Host:
             raise _Stopped
 
     def _end(self) -> None:
-        """Everything in order: no new webhooks, then the workers, then the servers, then the keeper."""
+        """Everything in order: no new webhooks, then the workers, then the servers, then the keeper.
+
+        Each step has its share of one deadline; what takes longer is killed or left behind.
+        """
         self._state, self._publish = "stopping", None
-        self._stop.set()  # also where nobody asked: the reconciler and every wait go by it
+        ending = self._ending
+        ending.ask()  # also where nobody asked: the reconciler and every wait go by it
         began = clock.monotonic()
         discovery.clear(self.profile, self._pid)
-        closing = threading.Thread(target=self._close_listeners, name="stop-listeners")
+        closing = threading.Thread(target=self._close_listeners, name="stop-listeners", daemon=True)
         closing.start()
-        self._supervisor.stop_processes()
-        closing.join()
+        self._supervisor.stop_processes(ending.share(self._supervisor.grace_s, 4.0))
+        closing.join(ending.share(1.0, 3.5))
         if self._parts is not None:
             self._parts.reconciler.ask()
             if self._reconciling is not None:
-                self._reconciling.join(3)
-            self._parts.close()
-        self._supervisor.stop_services()
+                self._reconciling.join(ending.share(1.0, 3.5))
+            ending.within("close-parts", self._parts.close, ending.share(1.0, 3.0))
+        self._supervisor.stop_services(ending.share(SERVERS_S, 1.0))
         self._state = "stopped"
         log.info("The engine ended", ms=clock.ms_since(began))
 
@@ -209,8 +235,11 @@ class Host:
 
     def _free(self, prefix: str, counted: bool) -> None:
         """Give back at once what a worker that ended held, in Redis and in Postgres."""
-        if self._parts is not None:
+        if self._parts is None:
+            return
+        try:
             self._parts.control.free(prefix, counted=counted)
+        finally:  # each though the other is away
             self._parts.store.call("leases_release", owner=prefix)
 
     def _catch_signals(self) -> None:
@@ -224,7 +253,7 @@ class Host:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         del number
-        self._stop.set()
+        self._ending.ask()
 
     def _tell(self, step: str) -> None:
         self._check_stop()
@@ -294,7 +323,7 @@ class Host:
 
     def shutdown(self) -> None:
         """Begin to end and return at once."""
-        self._stop.set()
+        self._ending.ask()
 
 
 def _preload() -> None:

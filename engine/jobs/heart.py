@@ -19,6 +19,7 @@ from engine.queue.connection import subscription
 
 BEAT_S: Final = 2.0
 LIFETIME: Final = 3  # beats that may fail before a worker counts as gone
+HUNG_S: Final = 900.0  # a job that long may be right; as many as there are threads, none of them newer, are not
 
 log = logger("jobs")
 
@@ -114,11 +115,15 @@ class Heart(threading.Thread):
         pipe.execute()
 
     def _stalled_s(self) -> float:
-        """Seconds since a consumer looked for jobs although it could have: what health calls alive."""
+        """What health calls alive: seconds since a consumer looked for jobs although it could have, or since a thread
+        came free where every one has been busy for longer than any job takes."""
         broker = self._broker
-        if broker.quiet.is_set() or not broker.slots.free or not broker.looked:
+        if broker.quiet.is_set() or not broker.looked:
             return 0.0
-        return clock.monotonic() - min(broker.looked.values())
+        running = [proxy.duration_ms / 1000 for proxy in list(broker.held.values())]
+        if len(running) >= broker.options.threads:
+            return min(running) if min(running) > HUNG_S else 0.0
+        return clock.monotonic() - min(broker.looked.values()) if broker.slots.free else 0.0
 
     def memory_mb(self) -> float:
         return float(self._process.memory_info().rss) / 1_048_576

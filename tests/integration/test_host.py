@@ -17,11 +17,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from engine import launch
+from engine.errors import SyncdeskError
 from engine.host import keeper, valkey
 from engine.profile import Profile
+from engine.settings import load
 from tests.support.engines import NO_BANK, Engine, engine
 from tests.support.wait import until
 
@@ -87,6 +90,42 @@ def test_a_signal_ends_everything_in_order(idle: Engine, number: signal.Signals)
     assert "ready to exit" in (idle.profile.logs / "valkey.log").read_text()
     log = (idle.profile.logs / "worker-sync.log").read_text()
     assert '"Worker stopped"' in log
+
+
+@pytest.mark.parametrize(
+    "hung", [["worker-sync"], ["broker"], sorted(ROLES - {"host"})], ids=["worker", "broker", "all"]
+)
+def test_whatever_hangs_the_end_comes_in_time(idle: Engine, hung: list[str]) -> None:
+    idle.up()
+    assert idle.process is not None
+    for role in hung:
+        idle.pids[role].suspend()
+    idle.process.send_signal(signal.SIGTERM)
+    assert idle.process.wait(10) in (0, 1)  # the promise: within 10 s
+    until(idle.gone, 2, "the end of every part")
+    assert not idle.profile.discovery_file.exists()
+    if len(hung) == 1:
+        assert "The end takes too long" not in (idle.profile.logs / "host.log").read_text()
+    else:
+        idle.up()
+
+
+def test_a_start_that_hangs_ends_in_time(idle: Engine) -> None:
+    idle.up(wait=False)
+    assert idle.process is not None
+    host = psutil.Process(idle.process.pid)
+
+    def making() -> psutil.Process | None:
+        with contextlib.suppress(psutil.Error):
+            return next((child for child in host.children(recursive=True) if child.name() == "initdb"), None)
+        return None
+
+    making_it = until(making, 30, "initdb")
+    making_it.suspend()
+    idle.process.send_signal(signal.SIGTERM)
+    assert idle.process.wait(10) in (0, 1)
+    until(lambda: not _of_profile(idle), 5, "the end of every process")
+    idle.up()
 
 
 def test_a_killed_host_leaves_nothing_behind_and_the_next_start_goes_on(idle: Engine) -> None:
@@ -332,6 +371,46 @@ def test_a_persons_own_service_that_is_away_is_one_sentence() -> None:
         done = made.run("up", timeout_s=90)
         assert done.returncode == 1
         assert "Redis cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize("away", ["REDIS_URL", "DATABASE_URL"])
+def test_what_a_dead_worker_held_is_freed_though_one_of_both_is_away(
+    tmp_path: Path, database_url: str, redis_url: str, namespace: str, away: str
+) -> None:
+    from engine.api import assemble
+    from engine.host.up import Host
+    from engine.queue.connection import connect
+    from engine.queue.keys import Keys
+
+    gone = {"REDIS_URL": "redis://127.0.0.1:9", "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"}
+    own = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SYNCDESK_REDIS_NAMESPACE": namespace}
+    profile = Profile("test", tmp_path)
+    given = load(None, {**own, away: gone[away], "SYNCDESK_DATABASE_TIMEOUT_S": "1"})
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("insert into syncdesk.users (id, name) values (gen_random_uuid(), 'Ana')")
+        connection.execute(
+            "insert into syncdesk.items (user_id, plaid_item_id, institution_name, environment, access_token,"
+            " access_key_id) select id, 'i', 'First Bank', 'simulated', 'x', 'k' from syncdesk.users"
+        )
+        connection.execute(
+            "insert into syncdesk.item_leases (item_id, owner, fence, run_id, expires_at)"
+            " select id, 'here:7:x', 1, gen_random_uuid(), now() + interval '1 minute' from syncdesk.items"
+        )
+    keys, client = Keys(namespace), connect(redis_url, "api")
+    client.zadd(keys.workers, {"here:7:x": 1})
+    host = Host(profile, given, lambda _: None)
+    host._parts = assemble.parts(given, profile, owner="host/1")
+    try:
+        with pytest.raises(SyncdeskError):
+            host._free("here:7:", True)
+    finally:
+        host._parts.close()
+    in_redis = client.zcard(keys.workers)
+    client.delete(keys.workers)
+    client.close()
+    with psycopg.connect(database_url) as connection:
+        in_postgres = connection.execute("select count(*) from syncdesk.item_leases").fetchone()
+    assert (in_redis, in_postgres) == ((1, (0,)) if away == "REDIS_URL" else (0, (1,)))
 
 
 def test_an_operator_stops_starts_and_restarts_a_pool(idle: Engine) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from engine.errors import Conflict, NotFound, StoreUnavailable
 from engine.jobs import actors
+from engine.jobs.heart import HUNG_S, Heart
 from engine.jobs.pace import Later
 from engine.plaid.errors import plaid_error
 from engine.queue import Control, FailedJobs, Hints, Reconciler, View, scripts
@@ -530,3 +531,31 @@ def test_a_bank_that_needs_its_person_is_told_once(world: Bench, store: Transpor
     job_id = hint(world, item_id)
     until(lambda: failed(store, job_id))
     assert run(database_url, "select kind from syncdesk.outbox") == []
+
+
+def test_a_pool_whose_threads_all_hang_is_told_from_one_at_work(world: Bench, database_url: str) -> None:
+    broker = world.broker(threads=2)
+    over = threading.Event()
+    actor(broker, lambda item_id, trigger, correlation: over.wait(30))
+    world.work(broker)
+    heart = Heart(broker, "sync", 10_000, lambda why: None, lambda: False)
+    try:
+        for _ in range(2):
+            hint(world, item(database_url))
+        until(lambda: len(broker.held) == 2)
+        assert stalled(world, heart) == 0  # busy, as it should be
+        first, second = broker.held.values()
+        first.began -= HUNG_S + 1
+        assert stalled(world, heart) == 0  # one long job
+        second.began -= HUNG_S + 1
+        assert stalled(world, heart) > HUNG_S
+    finally:
+        over.set()
+    until(lambda: not broker.held)
+    assert stalled(world, heart) < HUNG_S
+
+
+def stalled(world: Bench, heart: Heart) -> float:
+    heart._beat()
+    (row,) = View(world.client, world.keys).workers()
+    return float(row["stalled_s"])

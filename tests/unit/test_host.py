@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from engine import launch, settings
 from engine.api.types import Endpoints
 from engine.errors import StartError
 from engine.host import discovery, ports, restarts
+from engine.host.ending import Ending
 from engine.host.parts import Part
 from engine.host.restarts import Restarts
 from engine.host.world import World
@@ -242,3 +244,48 @@ class TestPart:
         until(lambda: part.state == "crashed")
         part.stop(5)
         assert part.state == "stopped"
+
+
+class TestEnding:
+    def test_steps_share_one_deadline(self) -> None:
+        ending = Ending(8.0)
+        assert ending.share(30.0, 3.0) == 5.0  # nobody asked yet: the whole of it
+        ending.ask()
+        assert 4.0 < ending.share(30.0, 3.0) <= 5.0
+        assert ending.share(2.0, 3.0) == 2.0
+        assert ending.share(2.0, 9.0) == 0.1  # late, and still a chance
+
+    def test_the_second_order_gives_no_more_time(self) -> None:
+        ending = Ending(0.0)
+        ending.ask()
+        ending.ask()
+        assert ending.share(5.0) == 0.1
+
+    def test_a_step_that_hangs_is_left_behind(self) -> None:
+        ending, never = Ending(), threading.Event()
+        assert ending.within("quick", lambda: None, 10.0)
+        assert not ending.within("hangs", never.wait, 0.05)
+        never.set()
+
+    def test_the_last_resort_kills_and_leaves(self) -> None:
+        done: list[object] = []
+        left = threading.Event()
+
+        def leave(code: int) -> None:
+            done.append(code)
+            left.set()
+
+        ending = Ending(0.0)
+        ending.guard(lambda: done.append("killed"), leave)
+        ending.ask()
+        assert left.wait(10)
+        assert done == ["killed", 1]
+
+    def test_an_end_in_time_needs_no_last_resort(self) -> None:
+        done: list[object] = []
+        ending = Ending(0.0)
+        ending.done()
+        ending.guard(lambda: done.append("killed"), done.append)
+        ending.ask()
+        until(lambda: "last-resort" not in {thread.name for thread in threading.enumerate()})
+        assert done == []
