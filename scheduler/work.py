@@ -124,9 +124,11 @@ def retention(tools: Tools, correlation: str) -> str:
 
 
 def stage_sweep(tools: Tools, correlation: str) -> str:
-    """Remove the staged pages of runs that will not commit any more."""
-    del correlation
+    """Remove the staged pages of runs that will not commit any more; match what a run left to be matched."""
+    from engine.sync.rematch import rematch_due
+
     tools.store.call("sync_sweep")
+    rematch_due(tools.store, correlation=correlation, mode=tools.settings.matching)
     return "Swept."
 
 

@@ -161,6 +161,7 @@ _ENDS = {
     "removed": "This bank link was removed.",
     "install_paused": "Plaid refuses this install's keys or plan; nothing was synced.",
     "stale": "Another sync of this bank took over.",
+    "waiting": "Plaid's limits allow the next call in a moment; the sync goes on by itself then.",
 }
 
 

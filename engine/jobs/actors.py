@@ -57,6 +57,8 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
             return
         if result.state in ("busy", "stale"):
             raise Later("Another run of this bank link is under way.", BUSY_S)
+        if result.state == "waiting":
+            raise Later("Plaid's limits allow the next call later.", result.wait_s)
         job.outcome = Outcome("done", more=result.wanted_more)
         job.counts = {
             "state": result.state,

@@ -39,6 +39,14 @@ def rematch(store: Store, user_id: str, *, correlation: str, mode: Mode = "rules
     raise Conflict("Bills or matches kept changing while they were matched; the next sync matches them anew.")
 
 
+def rematch_due(store: Store, *, correlation: str, mode: Mode = "rules") -> int:
+    """What runs that ended right after their commit left to be matched; for how many people."""
+    users = store.call("rematches_due")["users"]
+    for user_id in users:
+        rematch(store, user_id, correlation=correlation, mode=mode)
+    return len(users)
+
+
 def load(store: Store, user_id: str) -> MatchInputs:
     """All of a user's bills, payments and matches."""
     return MatchInputs.read(store.call("match_inputs", user=user_id))

@@ -24,7 +24,6 @@ from engine.matching.types import MatchInputs
 from engine.plaid import pages
 from engine.plaid.errors import MustRestart, PlaidError, RateLimited, Reaction
 from engine.plaid.pages import Page, account_json
-from engine.plaid.types import Account
 from engine.sync import turns
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
@@ -38,13 +37,16 @@ FIRST_PAGE_RESTARTS = 3
 REMATCHES = 8
 LONGEST_S = 3600.0
 
-State = Literal["done", "not_ready", "nothing", "busy", "paused", "removed", "install_paused", "stale"]
+State = Literal["done", "not_ready", "nothing", "busy", "paused", "removed", "install_paused", "stale", "waiting"]
 log = logger("sync")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. ``wanted_more``: a trigger came meanwhile, so exactly one more run is due."""
+    """How a run ended. ``wanted_more``: a trigger came meanwhile, so exactly one more run is due.
+
+    ``waiting``: for its turn to call Plaid, in ``wait_s`` seconds; the next run of the item carries it on.
+    """
 
     state: State
     run_id: str
@@ -54,6 +56,7 @@ class RunResult:
     skipped: int = 0
     tagged: int = 0
     pages: int = 0
+    wait_s: float = 0.0
     wanted_more: bool = False
     lane: str = "medium"
     user_id: str | None = None
@@ -106,9 +109,12 @@ def run_item(deps: Deps, item_id: str, *, job_id: str, trigger: str, correlation
     if claim["status"] != "claimed":
         return RunResult(claim["status"], run_id)
     with deps.leases.hold(item_id, claim["fence"]) as lease:
-        run = _Run(deps, item_id, run_id, correlation, claim, lease, {"claim_ms": clock.ms_since(started)})
+        run = _Run(deps, item_id, claim["run"], correlation, claim, lease, {"claim_ms": clock.ms_since(started)})
         try:
-            result = run.go()
+            try:
+                result = run.go()
+            except turns.NotYet as wait:
+                return run.park(wait)
         except Exception as error:
             run.failed(error)
             raise
@@ -137,20 +143,54 @@ class _Run:
         self._replay = bool(claim["replay"])
         self._deadline = clock.monotonic() + LONGEST_S
         self._outbox: int | None = None
+        self._restarts = 0
         self._forget_pages()
+        if claim["parked"] is not None:
+            self._carry_on(claim["parked"])
 
     def _forget_pages(self) -> None:
         self._arrivals = Arrivals(self._item, self._inputs)
-        self._accounts: dict[str, Account] = {}
+        # Its rows were not kept for matching: a matching of everything follows the commit.
+        self._blind = not self._inputs.bills
+        self._accounts: dict[str, dict[str, Any]] = {}
         self._skipped: list[dict[str, Any]] = []
         self._staged = self._rows = 0
+        self._ahead: str | None = None
+
+    def _carry_on(self, parked: dict[str, Any]) -> None:
+        """Take up what `park` put down: pages are staged, the next one begins at a cursor of its own."""
+        self._ahead, self._replay, self._restarts = parked["cursor"], parked["replay"], parked["restarts"]
+        self._staged, self._rows, self._blind = parked["pages"], parked["rows"], True
+        self._accounts = {account["account_id"]: account for account in parked["accounts"]}
+        self._skipped = parked["skipped"]
+
+    def park(self, wait: turns.NotYet) -> RunResult:
+        """Put the run down until Plaid's limits allow its next call; its pages stay staged."""
+        state = {
+            "cursor": wait.cursor if self._staged else None,
+            "replay": self._replay,
+            "restarts": self._restarts,
+            "pages": self._staged,
+            "rows": self._rows,
+            "accounts": list(self._accounts.values()),
+            "skipped": self._skipped,
+        }
+        answer = self._deps.store.call(
+            "sync_park",
+            run=self._run,
+            item=self._item,
+            fence=self._claim["fence"],
+            state=state,
+            wait_ms=int(wait.wait_s * 1000),
+        )
+        return RunResult("waiting" if answer["parked"] else "stale", self._run, pages=self._staged, wait_s=wait.wait_s)
 
     def go(self) -> RunResult:
         deps, claim = self._deps, self._claim
         self._token = deps.token(claim, self._item)
-        cursor: str | None = claim["cursor"]
+        cursor: str | None = None if self._replay else claim["cursor"]
         first_page_restarts = 0
-        for _ in range(RESTARTS + 1):
+        while self._restarts <= RESTARTS:
             try:
                 page = self._paginate(cursor)
                 return self._commit(page)
@@ -162,6 +202,7 @@ class _Run:
                     self._timing["replay"] = 1
                 deps.store.call("sync_abort", run=self._run)
                 self._forget_pages()
+                self._restarts += 1
         raise MustRestart(
             "The data changed again and again while it was read.",
             plaid_code="TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION",
@@ -177,7 +218,7 @@ class _Run:
 
     def _paginate(self, cursor: str | None) -> Page:
         """Stage every page but the last, which is returned."""
-        page = self._first(cursor)
+        page = self._first(cursor) if self._ahead is None else self._next(self._ahead)
         if not page.has_more:
             return page
         while page.has_more:
@@ -189,11 +230,11 @@ class _Run:
             self._staged += 1
             self._rows += answer["rows"]
             del page, text
-            try:
-                page = ahead.result()
-            except MustRestart:
-                raise _Again from None
+            page = _of_this_pagination(ahead.result)
         return page
+
+    def _next(self, cursor: str) -> Page:
+        return _of_this_pagination(lambda: self._fetch(cursor))
 
     def _first(self, cursor: str | None) -> Page:
         try:
@@ -208,7 +249,11 @@ class _Run:
             raise _Again(replay=True) from None
 
     def _fetch(self, cursor: str | None) -> Page:
-        turns.wait(self._deps, self._item, self._check)
+        try:
+            turns.wait(self._deps, self._item, self._check)
+        except turns.NotYet as wait:
+            wait.cursor = cursor
+            raise
         began = clock.monotonic()
         try:
             raw = self._deps.plaid.transactions_sync(self._token, cursor)
@@ -232,7 +277,7 @@ class _Run:
     def _take_in(self, page: Page) -> None:
         began = clock.monotonic()
         self._arrivals.add(page.body)
-        self._accounts.update((account.account_id, account) for account in page.accounts)
+        self._accounts.update((account.account_id, account_json(account)) for account in page.accounts)
         self._skipped += page.skipped
         self._add("match_ms", began)
 
@@ -251,13 +296,12 @@ class _Run:
             "pages": self._staged + 1,
             "rows": self._rows,
             "body": page.text(),
-            "accounts": [account_json(account) for account in self._accounts.values()],
+            "accounts": list(self._accounts.values()),
             "update_status": page.status,
             "replay": self._replay,
             "skipped": self._skipped or None,
             "correlation": self._correlation,
         }
-        blind = not self._inputs.bills
         for _ in range(REMATCHES):
             began = clock.monotonic()
             matches = self._matches()
@@ -272,13 +316,16 @@ class _Run:
             if answer["status"] != "rematch":
                 break
             self._inputs = MatchInputs.read(answer["matching"])
-        if blind and self._inputs.bills and answer["status"] == "ok":
-            # The first bill was written while the run went on, which had kept no rows for matching.
-            rematch(store, self._claim["user_id"], correlation=self._correlation, mode=self._deps.settings.matching)
+        if answer.get("rematch"):
+            # Wished for by the commit: where this does not come through, the sweep does it.
+            try:
+                rematch(store, self._claim["user_id"], correlation=self._correlation, mode=self._deps.settings.matching)
+            except SyncdeskError as error:
+                log.warning("Matching was left to the sweep", run=self._run, code=error.code)
         return self._ended(answer, page)
 
     def _matches(self) -> list[Any] | None:
-        if not self._inputs.bills:
+        if self._blind:
             return None
         arrivals, mode = self._arrivals, self._deps.settings.matching
         planned = plan(self._inputs, arrivals.payments, arrivals.gone, clock.now().date(), mode=mode)
@@ -389,6 +436,13 @@ def _error_json(error: Exception) -> dict[str, Any]:
     if isinstance(error, SyncdeskError):
         return {"kind": type(error).__name__, "code": error.code, "message": error.message}
     return {"kind": type(error).__name__, "code": "UNEXPECTED", "message": "Something unexpected happened."}
+
+
+def _of_this_pagination(fetch: Callable[[], Page]) -> Page:
+    try:
+        return fetch()
+    except MustRestart:
+        raise _Again from None
 
 
 def _in_background(work: Callable[[], Page]) -> Future[Page]:

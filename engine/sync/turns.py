@@ -11,12 +11,28 @@ from engine.sync.deps import Deps
 
 SLOW_S = 15.0
 """For so long a refusal keeps calls back; several add up, to a minute."""
+LONGEST_WAIT_S = 1.0
+"""A run that has to wait for longer gives its thread to others meanwhile."""
+AWAY_S = 6.0
+"""For at least so long: an item's bucket is full again then, so the run gets five calls for its next start."""
+
+
+class NotYet(Exception):
+    """The next call, with ``cursor``, may be made in ``wait_s`` seconds."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__()
+        self.wait_s = max(wait_s, AWAY_S)
+        self.cursor: str | None = None
 
 
 def wait(deps: Deps, item_id: str, check: Callable[[], None]) -> None:
     """Wait for a call of /transactions/sync that the published limits allow; without Redis Plaid's refusals must do.
 
     ``check`` is called between waits and raises where the run should end.
+
+    Raises:
+        NotYet: the wait is too long to keep a thread for it.
     """
     if deps.limiter is None:
         return
@@ -24,8 +40,10 @@ def wait(deps: Deps, item_id: str, check: Callable[[], None]) -> None:
         try:
             while (pause := deps.limiter(name, per_minute)) > 0:
                 check()
+                if pause > LONGEST_WAIT_S:
+                    raise NotYet(pause)
                 # Not all that wait may come back at the same moment.
-                time.sleep(min(pause, 5.0) * random.uniform(1.0, 1.1))  # noqa: S311 - spreads calls
+                time.sleep(pause * random.uniform(1.0, 1.1))  # noqa: S311 - spreads calls
         except BrokerUnavailable:
             return
 

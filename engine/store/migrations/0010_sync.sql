@@ -59,6 +59,9 @@ language sql as $$ select set_config('synchronous_commit', 'off', true) $$;
 
 -- ---------------------------------------------------------------- leases
 
+-- A run that waits for Plaid's limits holds no thread: where it stopped, for the next claim to carry on.
+alter table syncdesk.sync_runs add column parked jsonb, add column parked_at timestamptz;
+
 create function public.syncdesk_sync_claim(
     p_item uuid, p_run uuid, p_owner text, p_job text, p_trigger text, p_correlation text, p_lease_ms integer
 ) returns jsonb
@@ -68,6 +71,8 @@ declare
     fence_ bigint;
     replay_ boolean := false;
     dead uuid[];
+    parked_ syncdesk.sync_runs;
+    run_ uuid := p_run;
 begin
     perform syncdesk.no_wait();
     select * into it from syncdesk.items where id = p_item for update;
@@ -83,34 +88,62 @@ begin
         update syncdesk.items set done = wanted where id = p_item;
         return jsonb_build_object('status', 'install_paused');
     end if;
+    select * into parked_ from syncdesk.sync_runs
+        where item_id = p_item and state = 'running' and parked is not null and from_cursor is not distinct from it.cursor
+        order by parked_at desc limit 1;
+    if found then
+        run_ := parked_.id;
+        replay_ := parked_.replay;
+    end if;
     insert into syncdesk.item_leases as l (item_id, owner, fence, run_id, expires_at)
-    values (p_item, p_owner, nextval('syncdesk.fences'), p_run, clock_timestamp() + p_lease_ms * interval '1 millisecond')
+    values (p_item, p_owner, nextval('syncdesk.fences'), run_, clock_timestamp() + p_lease_ms * interval '1 millisecond')
     on conflict (item_id) do update
         set owner = excluded.owner, fence = excluded.fence, run_id = excluded.run_id, expires_at = excluded.expires_at
         -- Its own lease again: the answer to an earlier call was lost on the way.
-        where l.expires_at < clock_timestamp() or l.run_id = excluded.run_id
+        where l.expires_at < clock_timestamp() or l.run_id = p_run or l.owner = 'parked'
     returning l.fence into fence_;
     if fence_ is null then return jsonb_build_object('status', 'busy'); end if;
     -- A run that still says "running" died with its worker.
-    select array_agg(id) into dead from syncdesk.sync_runs where item_id = p_item and state = 'running' and id <> p_run;
+    select array_agg(id) into dead from syncdesk.sync_runs where item_id = p_item and state = 'running' and id <> run_;
     if dead is not null then
         delete from syncdesk.stage where run_id = any (dead);
         delete from syncdesk.skipped_rows where run_id = any (dead);
         update syncdesk.sync_runs set state = 'abandoned', finished_at = clock_timestamp() where id = any (dead);
     end if;
-    if it.cursor is null then
-        replay_ := exists (select from syncdesk.transactions where item_id = p_item);
+    if parked_.id is not null then
+        update syncdesk.sync_runs set fence = fence_, job_id = p_job, parked = null where id = run_;
+    else
+        if it.cursor is null then
+            replay_ := exists (select from syncdesk.transactions where item_id = p_item);
+        end if;
+        insert into syncdesk.sync_runs (id, item_id, user_id, job_id, trigger, correlation_id, fence, wanted, replay,
+            from_cursor)
+        values (p_run, p_item, it.user_id, p_job, p_trigger, p_correlation, fence_, it.wanted, replay_, it.cursor)
+        on conflict (id) do update set fence = excluded.fence, wanted = excluded.wanted, pages = 0, added = 0;
     end if;
-    insert into syncdesk.sync_runs (id, item_id, user_id, job_id, trigger, correlation_id, fence, wanted, replay,
-        from_cursor)
-    values (p_run, p_item, it.user_id, p_job, p_trigger, p_correlation, fence_, it.wanted, replay_, it.cursor)
-    on conflict (id) do update set fence = excluded.fence, wanted = excluded.wanted, pages = 0, added = 0;
     update syncdesk.items set last_attempt_at = clock_timestamp() where id = p_item;
     return jsonb_build_object(
-        'status', 'claimed', 'fence', fence_, 'user_id', it.user_id, 'plaid_item_id', it.plaid_item_id,
+        'status', 'claimed', 'run', run_, 'parked', parked_.parked, 'fence', fence_, 'user_id', it.user_id,
+        'plaid_item_id', it.plaid_item_id,
         'cursor', it.cursor, 'replay', replay_, 'access_token', it.access_token, 'access_key_id', it.access_key_id,
         'environment', it.environment, 'institution', it.institution_name, 'institution_id', it.institution_id,
         'state', it.state, 'wanted', it.wanted, 'matching', syncdesk.match_inputs(it.user_id, p_item));
+end $$;
+
+-- The item stays the run's (nobody begins anew), but whoever claims it next carries the run on.
+create function public.syncdesk_sync_park(p_run uuid, p_item uuid, p_fence bigint, p_state jsonb, p_wait_ms integer)
+returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+begin
+    perform syncdesk.no_wait();
+    perform from syncdesk.items where id = p_item for update;
+    update syncdesk.item_leases set owner = 'parked',
+        expires_at = clock_timestamp() + p_wait_ms * interval '1 millisecond' + interval '1 minute'
+        where item_id = p_item and fence = p_fence;
+    if not found then return jsonb_build_object('parked', false); end if;
+    update syncdesk.sync_runs set parked = p_state, parked_at = clock_timestamp()
+        where id = p_run and state = 'running';
+    return jsonb_build_object('parked', found);
 end $$;
 
 create function public.syncdesk_lease_renew(p_item uuid, p_fence bigint, p_lease_ms integer) returns jsonb
@@ -233,6 +266,7 @@ declare
 begin
     update syncdesk.sync_runs r set state = 'abandoned', finished_at = clock_timestamp()
         where r.state = 'running' and r.started_at < clock_timestamp() - interval '1 minute'
+        and (r.parked is null or r.parked_at < clock_timestamp() - interval '1 hour')
         and not exists (select from syncdesk.item_leases l where l.run_id = r.id and l.expires_at > clock_timestamp());
     get diagnostics runs = row_count;
     delete from syncdesk.item_leases where expires_at < clock_timestamp() - interval '1 minute';

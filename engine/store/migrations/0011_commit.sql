@@ -3,6 +3,15 @@
 create index skipped_rows_run on syncdesk.skipped_rows (run_id);
 create index skipped_rows_open on syncdesk.skipped_rows (item_id) where resolved_at is null;
 
+-- Rows were committed that their run did not weigh against the bills: a matching of everything is due.
+alter table syncdesk.users add column rematch_wanted boolean not null default false;
+
+-- Whose matching is due, for the sweep.
+create function public.syncdesk_rematches_due() returns jsonb
+language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
+    select jsonb_build_object('users', coalesce(jsonb_agg(id order by id), '[]')) from syncdesk.users where rematch_wanted
+$$;
+
 create function syncdesk.drop_transactions() returns trigger
 language plpgsql set search_path = '' as $$
 begin
@@ -279,7 +288,8 @@ language sql set search_path = '' as $$
 $$;
 
 -- p_rows counts what was staged; p_body is the last (or only) page, which needs no staging.
--- p_matches null: the user has no bills. Answers status ok, or says why nothing was done:
+-- p_matches null: the run did not look (no bills, or pages from before it waited); where there are bills, a matching
+-- of everything is wished for and the answer says rematch. Answers status ok, or says why nothing was done:
 -- stale (another run took over), moved (the cursor is not the one the run began from), missing
 -- (staged pages were lost: start again), rematch (bills changed meanwhile: plan again and call again).
 create function public.syncdesk_sync_commit(
@@ -300,6 +310,7 @@ declare
     newest timestamptz;
     began timestamptz := clock_timestamp();
     version bigint;
+    rematch_ boolean := false;
     last_body jsonb := p_body::jsonb;
     staged integer := p_pages - case when p_body is null then 0 else 1 end;
     complete boolean := p_update_status not in ('NOT_READY', 'INITIAL_UPDATE_COMPLETE');
@@ -353,7 +364,11 @@ begin
         perform syncdesk.put_accounts(p_item, it.user_id, p_accounts);
     end if;
     newest := syncdesk.note_newest(p_item, p_run, rows_);
-    if p_matches is not null then
+    if p_matches is null and version is not null then
+        -- The version moves, so that a matching that began before this commit begins again.
+        update syncdesk.users set rematch_wanted = true, match_version = match_version + 1 where id = it.user_id;
+        rematch_ := true;
+    elsif p_matches is not null then
         matched := syncdesk.apply_matches(it.user_id, p_run, p_correlation, p_matches);
         tagged_ := coalesce((matched ->> 'tagged')::integer, 0);
     end if;
@@ -398,7 +413,7 @@ begin
         where id = p_run returning * into run;
     return jsonb_build_object('status', 'ok', 'added', run.added, 'modified', run.modified, 'removed', run.removed,
         'skipped', run.skipped, 'tagged', tagged_, 'wanted_more', it.wanted > it.done, 'lane', it.wanted_lane,
-        'state', it.state, 'outbox', outbox_, 'timing', run.timing);
+        'state', it.state, 'outbox', outbox_, 'rematch', rematch_, 'timing', run.timing);
 end $$;
 
 -- After the commit of a run that was staged: nobody waits for this, and the sweep does it too.

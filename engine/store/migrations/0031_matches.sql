@@ -188,6 +188,7 @@ begin
     if version <> p_version then
         return jsonb_build_object('status', 'rematch');
     end if;
+    update syncdesk.users set rematch_wanted = false where id = p_user and rematch_wanted;
     return syncdesk.apply_matches(p_user, null, p_correlation, p_matches) || '{"status": "ok"}';
 end $$;
 
