@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -47,7 +48,9 @@ def run(announce: Callable[[str], None]) -> int:
 
 def _watch_input(profile: Profile) -> None:
     """Whoever started us holds our standard input; its end is ours, also while the engine still starts."""
-    sys.stdin.buffer.read()
+    descriptor = sys.stdin.fileno()  # not sys.stdin itself: its lock would be held when this process ends
+    while os.read(descriptor, 4096):
+        pass
     try:
         launch.stop(profile, deadline_s=15)
     except SyncdeskError as error:

@@ -32,7 +32,6 @@ class AreaChart(KeyFocus, QWidget):
         super().__init__()
         self._theme, self._name = themes.current(), name
         self._slots: Sequence[types.ChartSlot] = ()
-        self._given: Sequence[types.ChartSlot] = ()
         self._span = "24h"
         self._until: str | None = None
         self._canvas: QPixmap | None = None
@@ -48,10 +47,9 @@ class AreaChart(KeyFocus, QWidget):
 
     def show_chart(self, chart: types.Chart, until: str | None = None) -> None:
         """Show a chart; ``until``: nothing is known since that time."""
-        if chart.slots == self._given and chart.span == self._span and until == self._until:
+        if chart.slots == self._slots and chart.span == self._span and until == self._until:
             return
-        self._given = chart.slots
-        self._slots = [slot if slot.known or not (slot.done or slot.failed) else _known(slot) for slot in chart.slots]
+        self._slots = chart.slots
         self._span, self._until = chart.span, until
         done, failed = sum(slot.done for slot in chart.slots), sum(slot.failed for slot in chart.slots)
         self.setAccessibleName(f"{self._name}: {words.count(done)} done, {words.count(failed)} failed")
@@ -203,11 +201,6 @@ class AreaChart(KeyFocus, QWidget):
             else f"{words.day_and_time(slot.at)}\nno data"
         )
         QToolTip.showText(spot, said, self)
-
-
-def _known(slot: types.ChartSlot) -> types.ChartSlot:
-    """A slot in which something ended is known, also where it began before the statistics did."""
-    return types.ChartSlot(slot.at, slot.done, slot.failed, True)
 
 
 class RunStrip(QWidget):

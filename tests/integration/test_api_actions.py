@@ -284,7 +284,7 @@ def test_overview_names_what_needs_the_person(api: Api) -> None:
     found = msgspec.json.decode(api.call("GET", "overview").content, type=types.Overview)
     assert [need.kind for need in found.needs] == ["item", "engine"]
     assert found.needs[0].title == "The bank signed you out"
-    assert found.needs[1].title == f"1 failed job, 1 of them at {BANK}"
+    assert found.needs[1].title == f"1 failed job at {BANK}"
     assert found.queues[0].failed == 1
     assert found.activity[0].tone == "error"
     assert found.bank_data.items == 2

@@ -404,6 +404,8 @@ def test_statistics_and_charts(world: Bench, store: Transport, database_url: str
         chart = store.call("job_chart", span=span)
         assert len(chart["slots"]) == slots
         assert sum(slot["done"] for slot in chart["slots"]) == 5
+        assert [slot["known"] for slot in chart["slots"] if slot["done"]].count(False) == 0
+        assert not chart["slots"][0]["known"]
     rows = run(database_url, "select done, run_hist from syncdesk.job_stats")
     assert len(rows) == 5
     assert all(sum(hist) == 1 for _, hist in rows)

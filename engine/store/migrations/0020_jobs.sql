@@ -363,14 +363,14 @@ begin
         select to_timestamp((floor(extract(epoch from clock_timestamp()) / slot) - n) * slot) as at, slot
         from shape, generate_series(0, slots - 1) n
     ), counted as (
-        select t.at, coalesce(sum(m.done), 0) as done, coalesce(sum(m.failed), 0) as failed
+        select t.at, t.at + t.slot * interval '1 second' as ends, coalesce(sum(m.done), 0) as done, coalesce(sum(m.failed), 0) as failed
         from times t left join syncdesk.job_minutes m
             on m.minute >= t.at and m.minute < t.at + t.slot * interval '1 second'
-        group by t.at
+        group by t.at, t.slot
     )
     select jsonb_build_object('span', p_span, 'slot_s', (select slot from shape), 'slots', jsonb_agg(jsonb_build_object(
         'at', syncdesk.iso(at), 'done', done, 'failed', failed,
-        'known', at >= coalesce((select min(minute) from syncdesk.job_minutes), clock_timestamp()) - interval '1 minute')
+        'known', ends > coalesce((select min(minute) from syncdesk.job_minutes), clock_timestamp()))
         order by at))
     from counted);
 end $$;
