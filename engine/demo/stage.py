@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 
 from engine import launch
-from engine.errors import StartError
+from engine.errors import ProfileError, StartError
 from engine.profile import Profile
 from engine.settings import declared, load
 
@@ -50,8 +50,7 @@ def throw_away(
     """
     from engine.host import postgres, up
 
-    sweep()
-    root = Path(tempfile.mkdtemp(prefix=PREFIX))
+    root = _folder()
     profile = Profile(root.name, root)
     failed: list[BaseException] = []
     stopped = ended or threading.Event()
@@ -81,6 +80,16 @@ def throw_away(
         shutil.rmtree(root, ignore_errors=True)
     if failed and not isinstance(failed[0], _Interrupted):
         raise failed[0]
+
+
+def _folder() -> Path:
+    """A new temporary folder, once those of killed demos are gone."""
+    try:
+        sweep()
+        return Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:  # its words name the places where none can be written
+        place = f" {error.filename}" if error.filename else ""
+        raise ProfileError(f"Cannot make a temporary folder{place}: {error.strerror}.") from error
 
 
 class _Interrupted(Exception):

@@ -60,6 +60,26 @@ def account_for(data: Path) -> Account | None:
     )
 
 
+def check_name(account: Account | None) -> None:
+    """initdb looks up the name of the user it runs as. Users without one are a container's, given by number.
+
+    Raises:
+        StartError: that user has no name; with what to do.
+    """
+    if sys.platform == "win32":
+        return
+    import pwd
+
+    uid = os.geteuid() if account is None else account.uid
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise StartError(
+            f"The database cannot be made: Postgres needs a user with a name, and user {uid} has no entry in "
+            "/etc/passwd. Add one, run as a user that has one, or set DATABASE_URL to a database elsewhere."
+        ) from None
+
+
 def reachable(path: Path, account: Account) -> bool:
     """Whether ``account`` may pass every folder above ``path`` and read ``path`` itself."""
     path = path.resolve()

@@ -139,6 +139,7 @@ class Postgres:
         folders.check_majors(folder, major, self.log)
         password = _password(self.profile, fresh=not place.data.exists())
         if not place.data.exists():
+            binaries.check_name(account)
             self._init(place, password)
         _end_orphan(place.data)
         sockets = folders.socket_folder(folder, self.profile, account)

@@ -21,11 +21,11 @@ import psycopg
 import pytest
 
 from engine import launch
-from engine.errors import SyncdeskError
+from engine.errors import ProfileError, SyncdeskError
 from engine.host import keeper, valkey
 from engine.profile import Profile
 from engine.settings import load
-from tests.support.engines import NO_BANK, Engine, engine
+from tests.support.engines import NO_BANK, Engine, clean_environment, engine
 from tests.support.wait import until
 
 ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
@@ -460,9 +460,27 @@ def _up_on(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_disk_that_fills_up_is_one_sentence(small_disk: Path) -> None:
     done = _up_on(small_disk)
     assert done.returncode == 1
-    assert "the disk is full" in done.stderr
-    assert "postgres.log" in done.stderr
+    assert f"the disk is full. Its log is {small_disk}/logs/postgres.log" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_in_a_demo_is_one_sentence(small_disk: Path) -> None:
+    done = subprocess.run(
+        launch.self_command(["demo"]), env=launch.self_environment(clean_environment(TMPDIR=str(small_disk))),
+        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"the disk is full. Its log is {small_disk}" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_demo_without_a_temporary_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from engine.demo.stage import throw_away
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(ProfileError, match=re.escape(f"{tmp_path / 'none'}")):
+        throw_away(lambda profile, engine: None, lambda sentence: None, {})
 
 
 def test_a_full_disk_is_one_sentence(small_disk: Path) -> None:
@@ -471,7 +489,7 @@ def test_a_full_disk_is_one_sentence(small_disk: Path) -> None:
             file.write(bytes(65536))
     done = _up_on(small_disk)
     assert done.returncode == 1
-    assert "No space left" in done.stderr
+    assert re.search(rf"{re.escape(str(small_disk))}\S+: No space left", done.stderr)
     assert "Traceback" not in done.stderr
 
 

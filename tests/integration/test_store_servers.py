@@ -257,6 +257,24 @@ def test_roots_profile_where_the_account_cannot_go() -> None:
     assert not place.exists()
 
 
+def _nameless() -> int:
+    import pwd
+
+    known = {entry.pw_uid for entry in pwd.getpwall()}
+    return next(uid for uid in range(12345, 65000) if uid not in known)
+
+
+@as_root
+def test_a_user_without_a_name_is_told_what_to_do(profile: Profile) -> None:
+    uid = _nameless()
+    folder = profile.root / "pg"  # as a container's volume: its owner decides whose the database is
+    folder.mkdir()
+    os.chown(folder, uid, uid)
+    with pytest.raises(StartError, match=rf"user {uid} has no entry in /etc/passwd\. .*DATABASE_URL"):
+        Postgres(profile, durable=False).start()
+    assert [found.name for found in folder.iterdir()] == []
+
+
 @as_root
 def test_what_deleted_profiles_left_elsewhere_is_swept() -> None:
     closed = Path(tempfile.mkdtemp(prefix="syncdesk-closed-"))
