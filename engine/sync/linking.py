@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
+from datetime import timedelta
 from typing import Any
 
+from engine import clock
 from engine.api.types import LinkStart, LinkState
-from engine.errors import Conflict, NotFound, SecretError, SettingsError, SyncdeskError
+from engine.errors import Conflict, NotFound, SecretError, SettingsError, StoreUnavailable, SyncdeskError
 from engine.logs import logger
 from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
 from engine.plaid.pages import account_json
@@ -18,6 +21,8 @@ from engine.sync.inbox import tell
 DEFAULT_USER = "me"
 DAYS = 730
 """Days of history asked for: Plaid fixes it at the first link for good, and 730 is the most it gives."""
+LOOKS, LOOK_S = 4, 1.0
+"""How often, and how far apart, a link whose storing had no answer is looked for."""
 
 log = logger("link")
 
@@ -37,6 +42,14 @@ def link(deps: Deps, public_token: str, user: str | None = None) -> str:
         institution = _institution(deps, info)
         _refuse_twin(deps, user, info, accounts)
         return _store(deps, user, exchanged, info, institution, accounts, correlation)
+    except StoreUnavailable:
+        # The answer may be all that was lost.
+        stored = _stored(deps, exchanged)
+        if stored is None:
+            _give_back(deps, exchanged)
+            raise
+        log.info("A bank was linked", item=stored, correlation=correlation)
+        return stored  # the reconciler asks for its first sync
     except SyncdeskError:
         # A link that we do not keep would be billed for ever.
         _give_back(deps, exchanged)
@@ -131,6 +144,19 @@ def _point_webhooks(deps: Deps, exchanged: Exchanged, info: ItemInfo) -> str | N
         return info.webhook
 
 
+def _stored(deps: Deps, exchanged: Exchanged) -> str | None:
+    """The item of a link whose storing had no answer; None where there is none, or the database stays away."""
+    for again in range(LOOKS):
+        if again:
+            time.sleep(LOOK_S)
+        try:
+            found: str | None = deps.store.call("item_find", plaid_item_id=exchanged.item_id)["item_id"]
+            return found
+        except StoreUnavailable:
+            continue
+    return None
+
+
 def _give_back(deps: Deps, exchanged: Exchanged) -> None:
     try:
         deps.plaid.item_remove(exchanged.access_token)
@@ -213,7 +239,7 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
         # Update mode: the access token stays, so there is nothing to exchange.
         if over and (status or "").upper() != "EXITED" and _first(deps, session, "over"):
             mended(deps, known["item_id"], "link")
-            deps.store.call("link_session_take", session=session, digest="", made=known["item_id"])
+            deps.store.call("link_session_take", session=session, digest="over", made=known["item_id"])
         return True
     for token in public_tokens:
         digest = hashlib.sha256(token.encode()).hexdigest()
@@ -221,10 +247,12 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
             try:
                 item_id = link(deps, token, known["user"])
             except SyncdeskError as error:
-                if error.retryable:  # the next poll or the job's next attempt exchanges it
-                    deps.store.call("link_session_take", session=session, digest=digest, made="")
+                # Empty: the next poll or the job's next attempt exchanges it. None: it was used, or its time is over.
+                spent = isinstance(error, PlaidError) and error.plaid_code == "INVALID_PUBLIC_TOKEN"
+                made = "" if error.retryable and not spent else "none"
+                deps.store.call("link_session_take", session=session, digest=digest, made=made)
                 raise
-            deps.store.call("link_session_take", session=session, digest="", made=item_id)
+            deps.store.call("link_session_take", session=session, digest=digest, made=item_id)
     return True
 
 
@@ -278,14 +306,34 @@ def probe(deps: Deps, item_id: str) -> str | None:
     item = deps.store.call("item_token", item=item_id)
     token = deps.token(item, item_id)
     try:
-        error = deps.plaid.item_get(token).error
+        info = deps.plaid.item_get(token)
     except (ItemGone, ItemBroken) as refusal:
+        deps.store.call("item_probed", item=item_id)
         return refusal.plaid_code
-    if error is None or react(error.error_code, error.error_type) not in _STILL_BROKEN:
-        if item["state"] != "expiring":
-            mended(deps, item_id, "probe")
-        return None
-    return error.error_code
+    code = info.error.error_code if info.error else None
+    if info.error is None or react(info.error.error_code, info.error.error_type) not in _STILL_BROKEN:
+        code = item["state_code"] if item["state"] == "expiring" and not _renewed(item, info) else None
+    if code is None:
+        mended(deps, item_id, "probe")
+    else:
+        deps.store.call("item_probed", item=item_id)
+    return code
+
+
+def _renewed(item: dict[str, Any], info: ItemInfo) -> bool:
+    """Whether what would have expired does not any more: consent reaches further, or the day went by without harm."""
+    if item["expires_at"] is None:
+        return False
+    known = clock.parse(item["expires_at"])
+    try:
+        told = clock.parse(info.consent_expiration_time) if info.consent_expiration_time else known
+    except ValueError:
+        told = known
+    return told - known > A_LITTLE or known < clock.now()
+
+
+A_LITTLE = timedelta(hours=1)
+"""By less, the time of consent is the same one told in other words."""
 
 
 _STILL_BROKEN = ("needs_you", "error", "removed")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -157,3 +159,48 @@ def test_a_token_never_reaches_another_environment(store: Transport, database_ur
             attempt()
     assert bank.calls == []
     assert world.row()["state"] == "first_data"
+
+
+def test_a_commit_that_ends_the_installs_trouble_waits_for_no_other_commit(world: World, bank: ScriptedPlaid) -> None:
+    """Two commits that each wait for the other's item would end one of them."""
+    other, idle = World(world.deps, world.database_url).link(), World(world.deps, world.database_url).link()
+    world.execute("update syncdesk.items set done = wanted where id <> %s", world.item)
+    world.execute("insert into syncdesk.settings (key, value) values ('install_trouble', '{}')")
+    bank.answer(SYNC, page([transaction("t1")]))
+    states: list[str] = []
+    with psycopg.connect(world.database_url) as commit:
+        commit.execute("select from syncdesk.items where id = %s for no key update", [other.item])
+        run = threading.Thread(target=lambda: states.append(world.run("link").state))
+        run.start()
+        run.join(15)
+        waited = run.is_alive()
+        commit.rollback()
+    run.join(30)
+    assert (states, waited) == (["done"], False)
+    assert idle.row()["wanted"] > idle.row()["done"]
+    assert other.row()["wanted"] == other.row()["done"]
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_an_id_too_long_for_an_index_is_set_aside(world: World, bank: ScriptedPlaid, pages: int) -> None:
+    long = random.Random(1).randbytes(6000).hex()
+    rows = [transaction("t1"), transaction(long), transaction("t2")]
+    if pages == 2:
+        bank.answer(SYNC, page([transaction("t0")], cursor="c0", more=True))
+    bank.answer(SYNC, page(rows))
+    result = world.run("link")
+    assert (result.state, result.skipped) == ("done", 1)
+    assert sorted(world.live()) == (["t1", "t2"] if pages == 1 else ["t0", "t1", "t2"])
+    assert world.rows("select reason from syncdesk.skipped_rows")[0]["reason"].startswith("sqlstate 54")
+
+
+@pytest.mark.parametrize(
+    "change", ["update syncdesk.transaction_history set new = null", "delete from syncdesk.transaction_history"]
+)
+def test_history_is_only_added_to(world: World, bank: ScriptedPlaid, change: str) -> None:
+    bank.answer(SYNC, page([transaction("t1")]))
+    assert world.run("link").added == 1
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="only added to"):
+        world.execute(change)
+    world.execute("delete from syncdesk.items where id = %s", world.item)
+    assert len(world.history("t1")) == 1

@@ -139,7 +139,7 @@ def test_long_first_syncs_leave_the_threads_to_a_webhook(
     until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 5")) == 4)
     small = World(world.deps, world.database_url).link(token="access-small")
     hints.sync(small.item, small.user, "Bank", "high", "webhook", "c")
-    until(lambda: small.live(), 3)
+    until(small.live, 3)
     # Each of the long ones goes on from where it stopped.
     until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 8")) == 4, 30)
     assert world.rows("select from syncdesk.sync_runs where state = 'abandoned'") == []

@@ -197,7 +197,7 @@ declare
 begin
     begin
         return coalesce((select array_agg(s) from syncdesk.read_page(p_run, p_page, p_body) s), '{}');
-    exception when data_exception or invalid_text_representation or integrity_constraint_violation then
+    exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
         rows_ := '{}';
     end;
     for entry in
@@ -208,7 +208,7 @@ begin
             select array_agg(s) into one from syncdesk.read_page(
                 p_run, p_page, jsonb_build_object(entry.kind, jsonb_build_array(entry.body))) s;
             rows_ := rows_ || one;
-        exception when data_exception or invalid_text_representation or integrity_constraint_violation then
+        exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
             get stacked diagnostics why = returned_sqlstate;
             insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body)
             values (p_item, p_user, p_run, entry.body ->> 'transaction_id', 'sqlstate ' || why, entry.body);
@@ -237,7 +237,7 @@ begin
     begin
         insert into syncdesk.stage select * from syncdesk.read_page(p_run, p_page, body);
         get diagnostics n = row_count;
-    exception when data_exception or invalid_text_representation or integrity_constraint_violation then
+    exception when data_exception or integrity_constraint_violation or program_limit_exceeded then
         insert into syncdesk.stage
             select (u).* from unnest(syncdesk.read_rows(p_run, run.item_id, run.user_id, p_page, body)) u;
         get diagnostics n = row_count;

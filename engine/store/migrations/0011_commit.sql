@@ -12,6 +12,16 @@ language sql stable security definer set search_path = '' set statement_timeout 
     select jsonb_build_object('users', coalesce(jsonb_agg(id order by id), '[]')) from syncdesk.users where rematch_wanted
 $$;
 
+-- What was once written about a transaction stays as it was written.
+create function syncdesk.history_stays() returns trigger
+language plpgsql set search_path = '' as $$
+begin
+    raise exception using errcode = 'object_not_in_prerequisite_state',
+        message = 'The history of transactions is only added to.';
+end $$;
+create trigger transaction_history_stays before update or delete on syncdesk.transaction_history
+    for each statement execute function syncdesk.history_stays();
+
 create function syncdesk.drop_transactions() returns trigger
 language plpgsql set search_path = '' as $$
 begin
@@ -195,7 +205,7 @@ begin
         select m.added, m.modified, m.removed, m.balance into added, modified, removed, balance
             from syncdesk.merge_rows(p_rows, p_item, p_user, p_run, p_correlation) m;
         return;
-    exception when integrity_constraint_violation or data_exception or cardinality_violation then
+    exception when integrity_constraint_violation or data_exception or program_limit_exceeded or cardinality_violation then
         added := 0; modified := 0; removed := 0; balance := 0;
     end;
     for one in select (u).* from unnest(p_rows) u order by (u).kind, (u).position loop
@@ -203,7 +213,7 @@ begin
             select * into got from syncdesk.merge_rows(array[one], p_item, p_user, p_run, p_correlation);
             added := added + got.added; modified := modified + got.modified; removed := removed + got.removed;
             balance := balance + got.balance;
-        exception when integrity_constraint_violation or data_exception then
+        exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
             get stacked diagnostics why = returned_sqlstate, rule = constraint_name;
             if rule = '' then get stacked diagnostics rule = column_name; end if;
             insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body)
@@ -254,7 +264,7 @@ begin
             added := syncdesk.merge_first(p_item, p_user, p_run, p_correlation);
             balance := added;
             return;
-        exception when integrity_constraint_violation or data_exception then
+        exception when integrity_constraint_violation or data_exception or program_limit_exceeded then
             added := 0; -- A row is refused, or an id comes twice: page by page finds out which.
         end;
     end if;
@@ -389,7 +399,7 @@ begin
         state = new_state,
         state_code = case when new_state = 'expiring' then state_code end,
         state_since = case when state = new_state then state_since else clock_timestamp() end,
-        next_probe_at = null,
+        next_probe_at = case when new_state = 'expiring' then next_probe_at end,
         last_success_at = case when new_state = 'first_data' then last_success_at else clock_timestamp() end,
         newest_data_at = greatest(newest_data_at, newest),
         transactions = transactions + got.balance - swept
@@ -403,7 +413,13 @@ begin
         returning id into outbox_;
     end if;
     delete from syncdesk.settings where key = 'install_trouble';
-    if found then perform syncdesk.want_all('recovered', p_correlation, 'medium'); end if;
+    if found then
+        -- Whoever holds another item's row may wait for what we hold; it is in work, so it needs no wish.
+        perform syncdesk.want(id, 'recovered', p_correlation, 'medium') from (
+            select id from syncdesk.items where removed_at is null and paused_at is null and state <> 'error'
+            order by id for no key update skip locked
+        ) free;
+    end if;
     update syncdesk.sync_runs set state = 'done', to_cursor = it.cursor, replay = p_replay, pages = p_pages,
         added = got.added, modified = got.modified, removed = got.removed,
         skipped = (select count(*) from syncdesk.skipped_rows where run_id = p_run), tagged = tagged_,

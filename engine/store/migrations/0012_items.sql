@@ -102,7 +102,7 @@ begin
         state_since = case when state = p_state and state_code is not distinct from p_code
             then state_since else clock_timestamp() end,
         expires_at = case when p_state = 'expiring' then coalesce(p_expires, expires_at) else expires_at end,
-        next_probe_at = case when p_state in ('needs_you', 'error') then clock_timestamp() + interval '1 day' end,
+        next_probe_at = case when p_state in ('needs_you', 'error', 'expiring') then clock_timestamp() + interval '1 day' end,
         removed_at = case when p_state = 'removed' then clock_timestamp() end
         where id = p_item;
     if p_state = 'removed' then delete from syncdesk.item_leases where item_id = p_item; end if;
@@ -185,7 +185,7 @@ begin
     return jsonb_build_object('item_id', it.id, 'plaid_item_id', it.plaid_item_id, 'user_id', it.user_id,
         'user', (select name from syncdesk.users where id = it.user_id),
         'institution', it.institution_name, 'institution_id', it.institution_id, 'environment', it.environment,
-        'state', it.state, 'state_code', it.state_code, 'removed', it.removed_at is not null,
+        'state', it.state, 'state_code', it.state_code, 'expires_at', syncdesk.iso(it.expires_at), 'removed', it.removed_at is not null,
         'access_token', it.access_token, 'access_key_id', it.access_key_id);
 end $$;
 
@@ -202,7 +202,8 @@ begin
     return jsonb_build_object('item_id', p_item);
 end $$;
 
--- Items in trouble whose daily look is due; the next one is set at once, so that two callers share the work.
+-- Items in trouble whose daily look is due. The next one is set to an hour ahead at once, so that two callers share the
+-- work and a look that came to nothing is soon repeated; item_probed sets it to a day.
 create function public.syncdesk_items_probe(p_limit integer) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
 declare
@@ -214,11 +215,20 @@ begin
             and coalesce(next_probe_at, '-infinity') <= clock_timestamp()
         order by next_probe_at nulls first limit p_limit for update skip locked
     ), set_ as (
-        update syncdesk.items i set next_probe_at = clock_timestamp() + interval '1 day'
+        update syncdesk.items i set next_probe_at = clock_timestamp() + interval '1 hour'
         from due_ where i.id = due_.id returning i.id
     )
     select coalesce(jsonb_agg(id), '[]') into due from set_;
     return jsonb_build_object('items', due);
+end $$;
+
+-- Plaid answered about an item that is still in trouble: enough for a day.
+create function public.syncdesk_item_probed(p_item uuid) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
+begin
+    update syncdesk.items set next_probe_at = clock_timestamp() + interval '1 day'
+        where id = p_item and next_probe_at is not null;
+    return jsonb_build_object('changed', found);
 end $$;
 
 -- ---------------------------------------------------------------- linking
@@ -292,7 +302,8 @@ begin
     return jsonb_build_object('changed', found);
 end $$;
 
--- Hosted link sessions that a browser is busy with: {link_token, user, item_id, at, taken: [digests]}.
+-- Hosted link sessions that a browser is busy with: {link_token, user, item_id, items, taken: {digest: when}}; the
+-- time is null once it is settled.
 create function public.syncdesk_link_session_put(p_session text, p_link_token text, p_user text, p_item text)
 returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
@@ -300,7 +311,7 @@ begin
     -- Plaid keeps results for hours; a session of last week is over.
     delete from syncdesk.settings where key like 'link\_session/%' and updated_at < now() - interval '7 days';
     insert into syncdesk.settings (key, value, updated_by) values ('link_session/' || p_session,
-        jsonb_build_object('link_token', p_link_token, 'user', p_user, 'item_id', p_item, 'taken', '[]'::jsonb,
+        jsonb_build_object('link_token', p_link_token, 'user', p_user, 'item_id', p_item, 'taken', '{}'::jsonb,
             'items', '[]'::jsonb), 'link');
     return jsonb_build_object('session', p_session);
 end $$;
@@ -316,26 +327,26 @@ begin
         limit 1), 'null');
 end $$;
 
--- A public token is exchanged once, though webhook and browser both bring it: true for the first who asks.
--- With p_made, the item that came of it is noted; an empty one: nothing did, so it may be tried again.
+-- A public token is exchanged once, though webhook and browser both bring it: true for the first who asks, and a
+-- minute later for another, where the first ended before it said what came of it.
+-- p_made says that: an item's id; 'none' where nothing will; empty where it may be tried again at once.
 create function public.syncdesk_link_session_take(p_session text, p_digest text, p_made text) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
 declare
     v jsonb;
+    now_ double precision := extract(epoch from clock_timestamp());
 begin
     select value into v from syncdesk.settings where key = 'link_session/' || p_session for update;
     if not found then raise exception using errcode = 'SD404', message = 'This sign-in is over.'; end if;
-    if p_made = '' then
-        update syncdesk.settings set value = jsonb_set(v, '{taken}', (v -> 'taken') - p_digest)
-            where key = 'link_session/' || p_session;
-        return jsonb_build_object('first', false);
-    elsif p_made is not null then
-        update syncdesk.settings set value = jsonb_set(v, '{items}', v -> 'items' || to_jsonb(p_made))
-            where key = 'link_session/' || p_session;
+    if p_made is null and (v -> 'taken') ? p_digest
+            and coalesce((v -> 'taken' ->> p_digest)::float8 > now_ - 60, true) then
         return jsonb_build_object('first', false);
     end if;
-    if v -> 'taken' ? p_digest then return jsonb_build_object('first', false); end if;
-    update syncdesk.settings set value = jsonb_set(v, '{taken}', v -> 'taken' || to_jsonb(p_digest))
-        where key = 'link_session/' || p_session;
-    return jsonb_build_object('first', true);
+    v := jsonb_set(v, '{taken}', case when p_made = '' then (v -> 'taken') - p_digest
+        else v -> 'taken' || jsonb_build_object(p_digest, case when p_made is null then now_ end) end);
+    if p_made not in ('', 'none') and not (v -> 'items') ? p_made then
+        v := jsonb_set(v, '{items}', v -> 'items' || to_jsonb(p_made));
+    end if;
+    update syncdesk.settings set value = v where key = 'link_session/' || p_session;
+    return jsonb_build_object('first', p_made is null);
 end $$;

@@ -2,6 +2,15 @@
 
 create index inbox_refused on syncdesk.inbox (id) where state in ('refused', 'duplicate');
 
+-- A body for keeping: the public tokens of a sign-in, which stand for a bank until they are exchanged, left out. Also of
+-- one that was cut or is no JSON; body_sha256 stays that of the body as it came.
+create function syncdesk.without_tokens(p_body text) returns text
+language sql immutable set search_path = '' as $$
+    select regexp_replace(regexp_replace(p_body,
+        '("public_tokens"\s*:\s*)\[[^]]*(\]|$)', '\1[]', 'g'),
+        '("public_token"\s*:\s*)"[^"]*("|$)', '\1null', 'g')
+$$;
+
 -- p_news: the code only means that there is something to fetch. Answers what to hint after the answer
 -- to Plaid: {inbox_id, duplicate, raised: {item_id, user_id, institution, lane} | null, item_id, user_id}.
 create function public.syncdesk_webhook_store(
@@ -62,7 +71,7 @@ begin
     select * into first_ from syncdesk.inbox where signature_id = p_signature_id;
     insert into syncdesk.inbox (body, body_sha256, verified_by, webhook_type, webhook_code, plaid_item_id, item_id,
         user_id, correlation_id, state, replay_of, processed_at)
-    values (p_body, p_sha256, p_verified_by, p_type, p_code, first_.plaid_item_id, first_.item_id, first_.user_id,
+    values (syncdesk.without_tokens(p_body), p_sha256, p_verified_by, p_type, p_code, first_.plaid_item_id, first_.item_id, first_.user_id,
         p_correlation, 'duplicate', first_.id, clock_timestamp())
     returning id into inbox_;
     perform syncdesk.webhook_trim('duplicate');
@@ -80,7 +89,7 @@ declare
 begin
     insert into syncdesk.inbox (body, body_sha256, verified_by, webhook_type, webhook_code, correlation_id, state,
         reason, processed_at)
-    values (left(p_body, 2000), p_sha256, p_verified_by, left(p_type, 100), left(p_code, 100), p_correlation,
+    values (left(syncdesk.without_tokens(p_body), 2000), p_sha256, p_verified_by, left(p_type, 100), left(p_code, 100), p_correlation,
         'refused', left(p_reason, 200), clock_timestamp())
     returning id into inbox_;
     perform syncdesk.webhook_trim('refused');
@@ -112,7 +121,9 @@ end $$;
 create function public.syncdesk_webhook_finish(p_inbox bigint, p_state text, p_reason text) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
 begin
-    update syncdesk.inbox set state = p_state, reason = p_reason, processed_at = clock_timestamp()
+    update syncdesk.inbox set state = p_state, reason = p_reason, processed_at = clock_timestamp(),
+        body = case when p_state in ('processed', 'unhandled') and webhook_type = 'LINK'
+            then syncdesk.without_tokens(body) else body end
         where id = p_inbox and state in ('received', 'failed');
     return jsonb_build_object('changed', found);
 end $$;
