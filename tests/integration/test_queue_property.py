@@ -10,18 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import PriorityQueue
 from typing import Any
 
 import dramatiq
+import psutil
 import psycopg
 import pytest
+import redis
 from dramatiq.worker import WorkerThread
 
 from engine.errors import BrokerUnavailable, StoreRefused, StoreUnavailable
+from engine.host.valkey import Valkey
 from engine.notify.deliver import deliver
 from engine.queue import Control, Hints, Reconciler
 from engine.queue.broker import Broker
@@ -31,10 +36,12 @@ from engine.queue.lua_common import POISON_STARTS
 from engine.store import Transport
 from tests.support.queue import Bench, bench
 from tests.support.queue import settings as queue_settings
+from tests.support.servers import throwaway_profile
 
 QUEUE = "notifications"
 HOUR_MS = 3_600_000
 LEASE_S = 2.0
+ANSWER_S = 0.5  # a broker that hangs is given up sooner than by real workers
 
 
 class Cut(BaseException):
@@ -54,6 +61,36 @@ class Switch:
         return self._store.call(name, **params)
 
 
+class Outages:
+    """A broker of this test alone, which goes away and comes back."""
+
+    def __init__(self, server: Valkey) -> None:
+        self._server = server
+        self._back: Callable[[], None] | None = None
+        self.count = 0
+
+    def begin(self, kind: str) -> None:
+        """``hangs``: does later what it is sent. ``killed``: comes back with its file. ``lost``: without."""
+        self.count += 1
+        assert self._server.pid is not None
+        process = psutil.Process(self._server.pid)
+        if kind == "hangs":
+            process.suspend()
+            self._back = process.resume
+        else:
+            process.kill()
+            process.wait(10)
+            self._server.stop()
+            if kind == "lost":
+                shutil.rmtree(self._server.profile.broker_data)
+            self._back = self._server.start
+
+    def end(self) -> None:
+        back, self._back = self._back, None
+        if back is not None:
+            back()
+
+
 @dataclass
 class Life:
     """One random life and what is known of it."""
@@ -61,6 +98,8 @@ class Life:
     world: Bench
     store: Switch
     url: str
+    outages: Outages
+    outage: str = ""  # to begin while the next job runs
     kinds: dict[int, str] = field(default_factory=dict)
     cut: Counter[int] = field(default_factory=Counter)
     flaky_met: set[int] = field(default_factory=set)
@@ -83,8 +122,11 @@ class Life:
         if rows:
             self.hint(rows[index % len(rows)])
 
-    def work(self, count: int, cut_at: str, freed: bool, postgres_away: bool) -> None:
-        """A process that runs up to ``count`` jobs and may be cut off at one of the first three."""
+    def work(self, count: int, cut_at: str, freed: bool, postgres_away: bool, outage: str = "") -> None:
+        """A process that runs up to ``count`` jobs and may be cut off at one of the first three.
+
+        ``outage``: what the broker does while the first of them runs, until its end has once not been heard.
+        """
         self.number += 1
         name = f"host:{self.number}:x"
         broker, consumer = self.process(name)
@@ -94,12 +136,19 @@ class Life:
                 proxy = self.take(consumer)
                 if proxy is None:
                     break
+                self.outage = outage if n == 0 else ""
                 self.run(broker, consumer, proxy, cut_at if n == count % 3 else "")
         except Cut:
             if freed:  # as a host does that saw it end
                 Control(self.world.client, self.world.keys).free(name)
         finally:
             self.store.away = False
+            self.outages.end()
+
+    def restart(self, kind: str) -> None:
+        """The broker goes and comes back between two steps: every connection is dead."""
+        self.outages.begin(kind)
+        self.outages.end()
 
     def wipe(self) -> None:
         for key in list(self.world.client.scan_iter(match=f"*{self.world.keys.namespace}*", count=1000)):
@@ -124,13 +173,28 @@ class Life:
     def process(self, name: str) -> tuple[Broker, Consumer]:
         given = queue_settings(lease_s=LEASE_S, backoff_first_s=0.001, max_attempts=2, keep_failed=10_000)
         broker = self.world.broker(name, threads=1, given=given)
+        broker.client.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_S
         dramatiq.actor(
             actor_name="deliver_notice", queue_name=QUEUE, broker=broker, takes_job=True, throws=BaseException
         )(self.act)
-        return broker, Consumer(broker, QUEUE)
+        consumer = Consumer(broker, QUEUE)
+        real = consumer._run
+
+        def until_unheard(*args: Any) -> Any:
+            try:
+                return real(*args)
+            except (redis.RedisError, OSError):
+                self.outages.end()
+                raise
+
+        consumer._run = until_unheard  # type: ignore[method-assign]
+        return broker, consumer
 
     def act(self, outbox_id: int, correlation: str, job: Proxy) -> None:
         kind = self.kinds[outbox_id]
+        if self.outage:
+            self.outages.begin(self.outage)
+            self.outage = ""
         if kind == "fails":
             raise StoreRefused("The database refused.", sqlstate="23514")
         if kind == "flaky" and outbox_id not in self.flaky_met:
@@ -233,15 +297,20 @@ def steps(dice: random.Random) -> list[tuple[Any, ...]]:
     """A life: wishes and work above all, so that faults meet jobs that are under way."""
     found: list[tuple[Any, ...]] = []
     for _ in range(dice.randint(15, 60)):
-        name = dice.choices(["wish", "work", "again", "wipe", "clock", "reconcile"], [40, 40, 8, 3, 5, 4])[0]
+        name = dice.choices(
+            ["wish", "work", "again", "wipe", "clock", "reconcile", "restart"], [40, 40, 8, 3, 5, 4, 3]
+        )[0]
         match name:
             case "wish":
                 found.append((name, dice.choice(["ok", "ok", "ok", "flaky", "fails"]), dice.random() < 0.8))
             case "work":
                 cut = dice.choice(CUTS) if dice.random() < 0.5 else ""
-                found.append((name, dice.randint(1, 5), cut, dice.random() < 0.5, dice.random() < 0.2))
+                outage = dice.choice(["hangs", "killed", "lost"]) if dice.random() < 0.3 else ""
+                found.append((name, dice.randint(1, 5), cut, dice.random() < 0.5, dice.random() < 0.2, outage))
             case "again":
                 found.append((name, dice.randrange(100)))
+            case "restart":
+                found.append((name, dice.choice(["killed", "lost"])))
             case "clock":
                 found.append((name, dice.choice([HOUR_MS, -HOUR_MS, 3000, 3000])))
             case _:
@@ -249,8 +318,19 @@ def steps(dice: random.Random) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.fixture(scope="module")
+def outages() -> Iterator[Outages]:
+    with throwaway_profile() as profile:
+        server = Valkey(profile)
+        server.start()
+        made = Outages(server)
+        yield made
+        made.end()
+        server.stop()
+
+
 @pytest.mark.timeout(1200)
-def test_every_wish_is_served_once(redis_url: str, store: Transport, database_url: str) -> None:
+def test_every_wish_is_served_once(outages: Outages, store: Transport, database_url: str) -> None:
     """Forty lives here; ``SYNCDESK_TEST_LIVES`` for more. A life that fails is named by its number."""
     switch = Switch(store)
     cut = 0
@@ -258,8 +338,8 @@ def test_every_wish_is_served_once(redis_url: str, store: Transport, database_ur
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("truncate syncdesk.outbox, syncdesk.notices, syncdesk.failed_jobs")
             connection.execute("truncate syncdesk.failure_groups cascade")
-        with bench(redis_url, f"p{uuid.uuid4().hex[:10]}", switch) as world:
-            life = Life(world, switch, database_url)
+        with bench(outages._server.url, f"p{uuid.uuid4().hex[:10]}", switch) as world:
+            life = Life(world, switch, database_url, outages)
             for name, *arguments in steps(random.Random(number)):
                 with contextlib.suppress(BrokerUnavailable, StoreUnavailable):
                     getattr(life, name)(*arguments)
@@ -270,3 +350,4 @@ def test_every_wish_is_served_once(redis_url: str, store: Transport, database_ur
                 raise AssertionError(f"life {number}: {error}") from error
             cut += sum(life.cut.values())
     assert cut > LIVES  # the lives were not too quiet to prove anything
+    assert outages.count > LIVES
