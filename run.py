@@ -171,7 +171,7 @@ class FolderLock:
 
     def __enter__(self):
         try:
-            self.file = open(self.path, "a+")  # noqa: SIM115 - held until __exit__
+            self.file = open(self.path, "a+")  # held until __exit__
         except OSError as error:
             stop("cannot write to %s: %s. Clone Syncdesk into a folder of your own." % (HERE, error.strerror))
         if WINDOWS:

@@ -19,7 +19,12 @@ _SHOPS = (
     ("SQ *CORNER BAKERY 0412", "Corner Bakery", "FOOD_AND_DRINK", "FOOD_AND_DRINK_RESTAURANT"),
     ("LAKESIDE GROCERY #18 SPRINGFIELD", "Lakeside Grocery", "FOOD_AND_DRINK", "FOOD_AND_DRINK_GROCERIES"),
     ("Transit top-up", None, "TRANSPORTATION", "TRANSPORTATION_PUBLIC_TRANSIT"),
-    ("NORTHWIND ELECTRIC AUTOPAY", "Northwind Electric", "RENT_AND_UTILITIES", "RENT_AND_UTILITIES_GAS_AND_ELECTRICITY"),
+    (
+        "NORTHWIND ELECTRIC AUTOPAY",
+        "Northwind Electric",
+        "RENT_AND_UTILITIES",
+        "RENT_AND_UTILITIES_GAS_AND_ELECTRICITY",
+    ),
     ("カフェ 青葉 渋谷", None, "FOOD_AND_DRINK", "FOOD_AND_DRINK_COFFEE"),
 )
 
@@ -138,7 +143,7 @@ def _talk(connection: socket.socket, answers: list[bytes]) -> None:
     stream = connection.makefile("rb")
     while stream.readline():
         length = 0
-        while (line := stream.readline().strip()):
+        while line := stream.readline().strip():
             name, _, value = line.partition(b":")
             if name.lower() == b"content-length":
                 length = int(value)
