@@ -12,12 +12,14 @@ from pathlib import Path
 
 import filelock
 
-from engine import launch
+from engine import clock, launch
 from engine.errors import ProfileError, StartError
 from engine.profile import Profile
 from engine.settings import declared, load
 
 PREFIX = "syncdesk-demo-"
+_YOUNG_S = 60.0
+"""A demo takes its profile's lock within this time."""
 
 # A job that fails for good does so in 0.5 + 1 + 2 seconds.
 BACKOFF = {
@@ -126,7 +128,8 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = filelock.FileLock(Profile(folder.name, folder).lock_file)
         try:
-            if not Path(lock.lock_file).exists():
+            young = clock.now().timestamp() - folder.stat().st_mtime < _YOUNG_S
+            if young and not Path(lock.lock_file).exists():
                 continue  # another demo is making it right now
             with lock.acquire(timeout=0):
                 pass

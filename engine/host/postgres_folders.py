@@ -88,7 +88,7 @@ def data_folder(profile: Profile, account: binaries.Account | None) -> Path:
             if mine in (profile.root, binaries.SHARED):
                 _let_through(mine)
         if not folder.exists() and not binaries.passable(profile.root, account):
-            _link_elsewhere(profile, folder)
+            _link_elsewhere(profile, folder, account)
     folder = folder.resolve()
     folder.mkdir(exist_ok=True, mode=0o700)
     folder.chmod(0o700)
@@ -102,10 +102,10 @@ def _let_through(folder: Path) -> None:
         folder.chmod(mode.st_mode | 0o011)  # to pass through, not to list
 
 
-def _link_elsewhere(profile: Profile, folder: Path) -> None:
+def _link_elsewhere(profile: Profile, folder: Path, account: binaries.Account) -> None:
     """Keep the data where the account can reach it: a profile below /root, or in a temporary folder of root's."""
     temporary = Path(tempfile.gettempdir()).resolve()
-    if profile.root.resolve().is_relative_to(temporary):
+    if profile.root.resolve().is_relative_to(temporary) and binaries.passable(temporary, account):
         _sweep(temporary)
         place = temporary / f"syncdesk-pg-{_digest(profile)}"
     else:

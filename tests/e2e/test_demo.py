@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import filelock
 import pytest
 
-from engine.demo.stage import PREFIX
+from engine import clock
+from engine.demo.stage import PREFIX, sweep
 
 COMMAND = [sys.executable, "-m", "scheduler.command", "demo", "--json"]
 KEYS = {
@@ -21,8 +24,12 @@ KEYS = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_two_demos_at_once_come_true_and_leave_nothing() -> None:
-    running = [subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+def test_two_demos_at_once_come_true_and_leave_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "TEMP": str(tmp_path), "TMP": str(tmp_path)}
+    running = [
+        subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for _ in range(2)
+    ]
     for process in running:
         out, err = process.communicate(timeout=150)
         told = json.loads(out)
@@ -34,4 +41,16 @@ def test_two_demos_at_once_come_true_and_leave_nothing() -> None:
         assert told["retried_ok"] == 1
         assert told["equal_to_bank"]
         assert "Traceback" not in err
-    assert list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*")) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_demo_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, young, running = (Path(tempfile.mkdtemp(prefix=PREFIX)) for _ in range(3))
+    long_ago = clock.now().timestamp() - 3600
+    os.utime(killed, (long_ago, long_ago))
+    with filelock.FileLock(running / "engine.lock"):
+        sweep()
+    assert not killed.exists()
+    assert young.exists()
+    assert running.exists()
