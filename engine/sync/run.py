@@ -11,8 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -27,6 +26,7 @@ from engine.plaid.pages import Page, account_json
 from engine.sync import turns
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
+from engine.sync.ends import SETTLED, STATES, LostLease, RunResult, TooLong, error_json
 from engine.sync.leases import Lease
 from engine.sync.rematch import rematch
 
@@ -37,45 +37,7 @@ FIRST_PAGE_RESTARTS = 3
 REMATCHES = 8
 LONGEST_S = 3600.0
 
-State = Literal["done", "not_ready", "nothing", "busy", "paused", "removed", "install_paused", "stale", "waiting"]
 log = logger("sync")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended. ``wanted_more``: a trigger came meanwhile, so exactly one more run is due.
-
-    ``waiting``: for its turn to call Plaid, in ``wait_s`` seconds; the next run of the item carries it on.
-    """
-
-    state: State
-    run_id: str
-    added: int = 0
-    modified: int = 0
-    removed: int = 0
-    skipped: int = 0
-    tagged: int = 0
-    pages: int = 0
-    wait_s: float = 0.0
-    wanted_more: bool = False
-    lane: str = "medium"
-    user_id: str | None = None
-    institution: str | None = None
-    timing: dict[str, float] = field(default_factory=dict)
-
-
-class LostLease(SyncdeskError):
-    """The run took so long without the database that its item may belong to another one now."""
-
-    code = "LEASE_LOST"
-    retryable = True
-
-
-class TooLong(SyncdeskError):
-    """The run went over its time; what it fetched was thrown away."""
-
-    code = "RUN_TOO_LONG"
-    retryable = True
 
 
 class _Again(Exception):
@@ -364,7 +326,7 @@ class _Run:
     def failed(self, error: Exception) -> None:
         """Record how the run failed and what it means for the item."""
         reaction = error.reaction if isinstance(error, PlaidError) else None
-        state = _STATES.get(reaction) if reaction else None
+        state = STATES.get(reaction) if reaction else None
         code = error.plaid_code if isinstance(error, PlaidError) else None
         try:
             answer = self._deps.store.call(
@@ -372,10 +334,10 @@ class _Run:
                 run=self._run,
                 item=self._item,
                 fence=self._claim["fence"],
-                error=_error_json(error),
+                error=error_json(error),
                 state=state,
                 code=code,
-                settle=reaction in _SETTLED,
+                settle=reaction in SETTLED,
                 install=reaction is Reaction.INSTALL,
                 correlation=self._correlation,
             )
@@ -409,33 +371,6 @@ class _Run:
 
     def _add(self, hop: str, began: float) -> None:
         self._timing[hop] = round(self._timing.get(hop, 0.0) + clock.ms_since(began), 3)
-
-
-_STATES: dict[Reaction, str] = {
-    Reaction.NEEDS_YOU: "needs_you",
-    Reaction.ITEM_ERROR: "error",
-    Reaction.REMOVED: "removed",
-    Reaction.BANK_TROUBLE: "bank_trouble",
-}
-#: Trying again by itself cannot help: the wish is settled until the next trigger.
-_SETTLED = frozenset(
-    {Reaction.NEEDS_YOU, Reaction.ITEM_ERROR, Reaction.REMOVED, Reaction.INSTALL, Reaction.OUR_BUG, Reaction.NOT_READY}
-)
-
-
-def _error_json(error: Exception) -> dict[str, Any]:
-    """The failure as the run's record keeps it: codes and our own sentence, never the text of a foreign error."""
-    if isinstance(error, PlaidError):
-        return {
-            "kind": type(error).__name__,
-            "code": error.plaid_code,
-            "message": error.message,
-            "request_id": error.request_id,
-            "http_status": error.http_status,
-        }
-    if isinstance(error, SyncdeskError):
-        return {"kind": type(error).__name__, "code": error.code, "message": error.message}
-    return {"kind": type(error).__name__, "code": "UNEXPECTED", "message": "Something unexpected happened."}
 
 
 def _of_this_pagination(fetch: Callable[[], Page]) -> Page:
