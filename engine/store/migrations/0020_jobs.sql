@@ -27,7 +27,8 @@ begin
     if p_queue = 'transactions' then
         update syncdesk.items set done = wanted where id = p_target::uuid;
     elsif p_queue = 'webhooks' then
-        update syncdesk.inbox set state = 'processed', reason = 'cancelled', processed_at = clock_timestamp()
+        update syncdesk.inbox set state = 'processed', reason = 'cancelled', processed_at = clock_timestamp(),
+                body = syncdesk.without_tokens(body)
             where id = p_target::bigint and state = 'received';
     else
         update syncdesk.outbox set sent_at = clock_timestamp() where id = p_target::bigint and sent_at is null;
