@@ -65,6 +65,10 @@ def _exact(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, float) else value for name, value in row.items() if value is not None}
 
 
+class _Named(Payment, frozen=True, kw_only=True, array_like=False):
+    """A payment whose fields come by their names."""
+
+
 def _payment(row: Mapping[str, Any]) -> Payment:
     category = row.get("personal_finance_category") or {}
     given = {
@@ -74,7 +78,7 @@ def _payment(row: Mapping[str, Any]) -> Payment:
         "primary": category.get("primary"),
         "detailed": category.get("detailed"),
     }
-    return msgspec.convert(_exact({**row, **given}), Payment, strict=False)
+    return msgspec.convert(_exact({**row, **given}), _Named, strict=False)
 
 
 def replay(world: World, mode: Mode) -> dict[Key, PlannedMatch]:

@@ -45,8 +45,11 @@ class Bill(Struct, frozen=True, kw_only=True):
     end_date: dt.date | None = None
 
 
-class Payment(Struct, frozen=True, kw_only=True):
-    """A transaction, with what matching looks at. ``currency`` is the ISO code, else the unofficial one."""
+class Payment(Struct, frozen=True, kw_only=True, array_like=True):
+    """A transaction, with what matching looks at. ``currency`` is the ISO code, else the unofficial one.
+
+    In JSON an array of the fields in this order, as ``syncdesk.match_inputs`` sends hundreds of them.
+    """
 
     item_id: str
     transaction_id: str
