@@ -30,13 +30,17 @@ _END = object()
 
 
 class Fan:
-    """Reads events in a thread and hands them to the streams of one event loop."""
+    """Reads events in a thread and hands them to the streams of one event loop.
+
+    It listens only while somebody does: a dozen events a job would cost the host more than the job.
+    """
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues: set[asyncio.Queue[Any]] = set()
         self._ended = threading.Event()
+        self._heard = threading.Event()  # somebody listens, or we end
         self._source: Iterator[dict[str, Any]] | None = None
         self._thread = threading.Thread(target=self._read, name="events", daemon=True)
 
@@ -48,6 +52,7 @@ class Fan:
     def stop(self) -> None:
         """End every stream; the reading thread ends with its next event or time limit."""
         self._ended.set()
+        self._heard.set()
         for queue in self._queues:
             self._put(queue, _END)
 
@@ -71,6 +76,7 @@ class Fan:
     async def _lines(self) -> AsyncIterator[bytes]:
         queue: asyncio.Queue[Any] = asyncio.Queue(QUEUE)
         self._queues.add(queue)
+        self._heard.set()
         try:
             yield _line(_hello())
             while not self._ended.is_set():
@@ -100,21 +106,36 @@ class Fan:
     def _read(self) -> None:
         pause, lost = 0.1, False
         while not self._ended.is_set():
+            self._heard.wait()
             try:
-                for raw in self._events.subscribe():
-                    if self._ended.is_set():
-                        return
-                    if lost:
-                        lost, pause = False, 0.1
-                        self.publish(_hello())
-                    if raw:
-                        self.publish(msgspec.convert(raw, Event))
+                self._listen()
+                pause, lost = 0.1, False
             except (BrokerUnavailable, msgspec.ValidationError):
                 if not lost:
                     lost = True
                     self.publish(Event(topic="engine", at=clock.iso(clock.now())))
-            self._ended.wait(pause)
-            pause = min(pause * 2, 2.0)
+                self._ended.wait(pause)
+                pause = min(pause * 2, 2.0)
+
+    def _listen(self) -> None:
+        """Hand on events until nobody listens any more; at first a hello, since what came before was not heard.
+
+        Raises:
+            BrokerUnavailable: the connection was lost.
+        """
+        begun = False
+        for raw in self._events.subscribe():
+            if self._ended.is_set():
+                return
+            if not begun:
+                begun = True
+                self.publish(_hello())
+            if raw:
+                self.publish(msgspec.convert(raw, Event))
+            if not self._queues:
+                self._heard.clear()
+                if not self._queues:  # nobody came meanwhile
+                    return
 
 
 def _hello() -> Event:
