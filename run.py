@@ -50,8 +50,9 @@ def find_python():
     """This Python if it will do, else the newest fitting one on PATH."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return sys.executable
+    which = getattr(shutil, "which", lambda _: None)  # Python 2 has none
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        found = shutil.which("python3.%d" % minor)
+        found = which("python3.%d" % minor)
         if found:
             return found
     return stop(
@@ -125,14 +126,19 @@ def make_venv():
 
 
 def fits_this_python():
-    """Whether .venv was made by the same minor version of Python."""
+    """Whether .venv was made by this very Python: another one's would be left half of each."""
+    told = {}
     try:
         with open(os.path.join(VENV, "pyvenv.cfg")) as file:
-            made_by = [line.split("=")[1].strip() for line in file if line.startswith("version")]
-    except (OSError, IndexError):
+            for line in file:
+                name, _, value = line.partition("=")
+                told[name.strip()] = value.strip()
+    except OSError:
         return False
+    home = os.path.dirname(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+    made_by = told.get("version", told.get("version_info", ""))
     here = "%d.%d." % sys.version_info[:2]
-    return os.path.exists(PYTHON) and bool(made_by) and made_by[0].startswith(here)
+    return os.path.exists(PYTHON) and os.path.realpath(told.get("home", "")) == home and made_by.startswith(here)
 
 
 def install(lock):
