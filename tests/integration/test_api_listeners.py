@@ -240,7 +240,9 @@ def test_a_consumer_that_stands_still_is_not_alive(api: Api) -> None:
 
 
 def test_a_worker_answers_for_itself(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> None:
-    settings = Settings(redis_url=redis_url, redis_namespace=namespace, database_url=database_url)
+    settings = Settings(
+        redis_url=redis_url, redis_namespace=namespace, database_url=database_url, worker_memory_mb=65536
+    )
     store = Direct(database_url)
     process = WorkerProcess("events", settings, None, store)
     process.declare()

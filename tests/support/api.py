@@ -66,7 +66,8 @@ def relay_signature(body: bytes, secret: str = RELAY_SECRET, at: int | None = No
 def running(folder: Path, **changes: Any) -> Iterator[Api]:
     """Start the three listeners; ``changes`` are settings (at least redis_url, redis_namespace and database_url)."""
     given = {"cron_secret": CRON_SECRET, "plaid_webhook_secret": RELAY_SECRET, **changes}
-    settings = Settings(**given)
+    # A worker of these tests lives in pytest's own process, whose memory is not its own.
+    settings = Settings(**{"worker_memory_mb": 65536, **given})
     profile = Profile("test", folder)
     parts = Parts(settings, profile, f"test/{os.getpid()}")
     tokens = Tokens(new_token())
