@@ -93,14 +93,11 @@ def launch(command: Sequence[str], log: Path, account: Account | None) -> Server
             )
     except OSError as error:
         raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
+    # Looked up before it is reaped: one that ended at once is then still known, and `Server.ended` tells its code.
+    started = known(child.pid, child)
     # Otherwise it would be a zombie for whoever looks from outside until the host asks for its code.
     threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
-    try:
-        return known(child.pid, child)
-    except StartError:
-        raise StartError(
-            f"{Path(command[0]).name} ended at once with exit code {child.wait()}. Its log is {log}.", log=str(log)
-        ) from None
+    return started
 
 
 def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
