@@ -10,7 +10,7 @@ import dramatiq
 
 from engine.errors import BrokerUnavailable
 from engine.jobs.pace import Later
-from engine.plaid.errors import NotReady
+from engine.plaid.errors import POLICIES, PlaidError
 from engine.queue.broker import Broker
 from engine.queue.jobs import Outcome, Proxy
 from engine.queue.ports import Store
@@ -52,8 +52,11 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
         trigger, correlation = job.job.trigger or trigger, job.job.correlation or correlation
         try:
             result = run_item(parts.sync(), item_id, job_id=job.job.id, trigger=trigger, correlation=correlation)
-        except NotReady:
-            job.counts["state"] = "not_ready"  # no failure: the webhook or the schedule comes back to it
+        except PlaidError as error:
+            if POLICIES[error.reaction].job != "ends":
+                raise
+            # No failure of the job: what the item (or the install) shows says it, and the next trigger tries again.
+            job.counts = {"state": error.reaction.value, "code": error.plaid_code, "request_id": error.request_id}
             return
         if result.state in ("busy", "stale"):
             raise Later("Another run of this bank link is under way.", BUSY_S)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.errors import BrokerUnavailable, StoreUnavailable, SyncdeskError
-from engine.plaid.errors import PlaidError, Reaction
+from engine.plaid.errors import POLICIES, PlaidError, Reaction
 from engine.settings import Settings
 
 # Trouble that is not the job's own does not use its attempts up, but not for ever either: that many starts in all.
 UNCOUNTED_STARTS: Final = 30
 _AWAY_S: Final = (1.0, 15.0)
-_FINAL: Final = frozenset(
-    {Reaction.NEEDS_YOU, Reaction.ITEM_ERROR, Reaction.REMOVED, Reaction.INSTALL, Reaction.OUR_BUG}
-)
+# Trying again by itself cannot help. (Keys and plan: whatever else than a sync meets them, its job does fail.)
+_FINAL: Final = frozenset(code for code, policy in POLICIES.items() if policy.job == "fails") | {Reaction.INSTALL}
 
 
 class Later(SyncdeskError):

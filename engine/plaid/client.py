@@ -2,29 +2,43 @@
 
 plaid-python's response models take seconds for 500 transactions, so answers are read as raw
 bytes and decoded by msgspec into `engine.plaid.types`. Everything that can go wrong comes out
-as one `PlaidError`. A client may be shared by threads.
+as one `PlaidError`, with Plaid's request id wherever the answer has one. A client may be shared by threads.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
+from engine import clock
 from engine.errors import SettingsError
 from engine.plaid import types
-from engine.plaid.errors import PlaidError, PlaidUnreachable, RateLimited, plaid_error
+from engine.plaid.errors import (
+    InstallTrouble,
+    PlaidError,
+    PlaidUnreachable,
+    RateLimited,
+    not_plaid,
+    plaid_error,
+    words,
+)
+from engine.plaid.table import MISSING_KEYS, UNREACHABLE
 from engine.settings import Settings
 
 T = TypeVar("T")
 
 #: Seconds to connect, and between two pieces of an answer. Plaid documents none; its slowest calls take tens.
 TIMEOUT = (5.0, 30.0)
+#: Seconds for the whole of an answer: one that drips keeps no thread for ever.
+ANSWER_S = 120.0
 #: A page of 500 transactions is about 600 kB; anything near this is not an answer of Plaid.
-MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER = 8 * 1024 * 1024
 PAGE_SIZE = 500
+_PIECE = 64 * 1024
 
 _HOSTS = {"sandbox": "https://sandbox.plaid.com", "production": "https://production.plaid.com"}
 
@@ -109,36 +123,36 @@ class PlaidClient:
         raw = self._post(path, body, repeatable=repeatable)
         try:
             return msgspec.json.decode(raw, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            failure = _not_plaid(path, 200)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            failure = not_plaid(path, 200, raw)
         raise failure
 
     def _post(self, path: str, body: dict[str, Any], *, repeatable: bool) -> bytes:
-        from plaid.exceptions import ApiException, OpenApiException
+        from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 
         api = self._connected()
         failure: PlaidError
         for last in (not repeatable, True):
             try:
-                answer = api.rest_client.POST(
+                # Not through its `call_api`: that reads the body of a refusal whole, however large or slow it is.
+                answer = api.rest_client.pool_manager.request(
+                    "POST",
                     self._host + path,
                     headers=dict(api.default_headers),
-                    body=body,
-                    _preload_content=False,
-                    _request_timeout=TIMEOUT,
+                    body=json.dumps(body),
+                    preload_content=False,
+                    timeout=Timeout(connect=TIMEOUT[0], read=TIMEOUT[1]),
                 )
-                data = _read(answer)
-                if data is not None and len(data) <= MAX_ANSWER:
+                data, whole = _read(answer)
+                if whole and 200 <= answer.status <= 299:
                     return data
-                failure = _not_plaid(path, answer.status)
-            except ApiException as error:
-                raise _refusal(path, error) from None
+                failure = _refusal(path, answer, data) if whole else not_plaid(path, answer.status, data)
             except HTTPError as error:
                 failure = _unreachable(path, type(error).__name__)
                 if not last and _was_closed(error):
                     continue
-            except (OpenApiException, OSError, TypeError, ValueError) as error:
+            except (OSError, TypeError, ValueError) as error:
                 failure = _unreachable(path, type(error).__name__)
             # Outside the handlers: the library's errors hold the request, which holds a token.
             raise failure
@@ -161,9 +175,8 @@ class PlaidClient:
         if not self._host:
             raise SettingsError("SYNCDESK_PLAID_URL is not set, so there is no bank to talk to.", setting="plaid_url")
         if not (self._client_id and self._secret):
-            raise SettingsError(
-                "Plaid's keys are missing: set PLAID_CLIENT_ID and PLAID_SECRET.", setting="plaid_client_id"
-            )
+            said = words(MISSING_KEYS, None)
+            raise InstallTrouble(f"{said.title}. {said.sentence}", plaid_code=MISSING_KEYS)
         configuration = Configuration(
             host=self._host, api_key={"clientId": self._client_id, "secret": self._secret, "plaidVersion": "2020-09-14"}
         )
@@ -177,17 +190,20 @@ class PlaidClient:
         return api
 
 
-def _read(answer: Any) -> bytes | None:
-    """The body, or None where it is too big. The connection goes back to the pool only when all was read."""
-    data: bytes = answer.read(MAX_ANSWER + 1, decode_content=True)
-    if len(data) > MAX_ANSWER:
-        answer.close()
-        return None
+def _read(answer: Any) -> tuple[bytes, bool]:
+    """The body, and whether it is whole. The connection goes back to the pool only when all was read."""
+    until, pieces, length = clock.monotonic() + ANSWER_S, [], 0
+    while piece := answer.read1(_PIECE, decode_content=True):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_ANSWER or clock.monotonic() > until:
+            answer.close()
+            return pieces[0] + pieces[-1], False
     answer.release_conn()
-    length = answer.headers.get("Content-Length")
-    if length and length.isdigit() and "Content-Encoding" not in answer.headers and int(length) != len(data):
-        return None
-    return data
+    announced = answer.headers.get("Content-Length")
+    plain = "Content-Encoding" not in answer.headers
+    whole = not (plain and announced and announced.isdigit() and int(announced) != length)
+    return b"".join(pieces), whole
 
 
 def _was_closed(error: Exception) -> bool:
@@ -198,35 +214,28 @@ def _was_closed(error: Exception) -> bool:
 
 def _unreachable(path: str, reason: str) -> PlaidError:
     return PlaidUnreachable(
-        "Plaid did not answer. The network or Plaid is down.", plaid_code="UNREACHABLE", path=path, reason=reason
+        "Plaid did not answer. The network or Plaid is down.", plaid_code=UNREACHABLE, path=path, reason=reason
     )
 
 
-def _not_plaid(path: str, status: int) -> PlaidError:
-    return PlaidUnreachable(
-        "Something that is not Plaid answered in its place, such as a proxy.",
-        plaid_code="UNREACHABLE",
-        http_status=status,
-        path=path,
-        reason="not Plaid's answer",
-    )
-
-
-def _refusal(path: str, error: Any) -> PlaidError:
+def _refusal(path: str, answer: Any, raw: bytes) -> PlaidError:
     """Plaid's error body as a typed error; any other body as "not Plaid"."""
-    status = int(error.status or 0)
-    raw = error.body
-    if raw is None:
-        return _unreachable(path, "no answer")
+    status = int(answer.status)
     try:
         body = msgspec.json.decode(raw, type=types.ErrorBody)
-    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if status == 429:
             return RateLimited("Plaid asked us to slow down.", plaid_code="RATE_LIMIT", http_status=status, path=path)
-        return _not_plaid(path, status)
-    wait = (error.headers or {}).get("Retry-After", "")
-    detail: dict[str, Any] = {"path": path, "retry_after_s": int(wait)} if wait.isdigit() else {"path": path}
+        return not_plaid(path, status, raw)
+    wait = answer.headers.get("Retry-After", "")
+    detail: dict[str, Any] = {"path": path, "retry_after_s": int(wait)} if _seconds(wait) else {"path": path}
     if body.error_code in ("INVALID_FIELD", "MISSING_FIELDS", "UNKNOWN_FIELDS"):
         # Says which field of our request; it names fields, not values.
         detail["refused_cursor"] = "cursor" in body.error_message.lower()
-    return plaid_error(body.error_code, body.error_type, request_id=body.request_id, http_status=status, **detail)
+    return plaid_error(
+        body.error_code[:100], body.error_type[:100], request_id=body.request_id, http_status=status, **detail
+    )
+
+
+def _seconds(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5

@@ -1,19 +1,20 @@
-"""Every failure of a call to Plaid, and what is done about it.
+"""Every failure of a call to Plaid as a typed error.
 
-`react` is the one table from Plaid's ``error_code`` to a `Reaction` (never by HTTP status or
-text); `plaid_error` builds the typed error from it. Words for people are in
-`engine.plaid.words` and reachable from here.
+What is done about each code is one table, `engine.plaid.table`; `plaid_error` builds the typed error from it. Words
+for people are in `engine.plaid.words`. Both are reachable from here.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, Final
 
 from engine.errors import SyncdeskError
+from engine.plaid.table import POLICIES, UNREACHABLE, Policy, Reaction, react
 from engine.plaid.words import Words, words, words_for_state
 
 __all__ = [
+    "POLICIES",
     "BankTrouble",
     "InstallTrouble",
     "ItemBroken",
@@ -24,32 +25,20 @@ __all__ = [
     "OurBug",
     "PlaidError",
     "PlaidUnreachable",
+    "Policy",
     "RateLimited",
     "Reaction",
     "Transient",
     "UnknownAnswer",
     "Words",
+    "not_plaid",
     "plaid_error",
     "react",
     "words",
     "words_for_state",
 ]
 
-
-class Reaction(StrEnum):
-    """What an error code asks of us."""
-
-    NEEDS_YOU = "needs_you"  # the person must sign in or choose again; no retry
-    NOT_READY = "not_ready"  # wait for the webhook or the schedule; no failure
-    ITEM_ERROR = "error"  # this link is broken for good
-    REMOVED = "removed"  # gone at Plaid: keep the data
-    INSTALL = "install"  # the install's keys or plan: pause all, one alarm
-    OUR_BUG = "our_bug"  # fail with detail, no retry
-    RESTART = "restart"  # the pagination starts again from its first cursor
-    RATE_LIMIT = "rate_limit"  # back off, slow everyone down
-    BANK_TROUBLE = "bank_trouble"  # the bank's fault: the item stays healthy
-    TRANSIENT = "transient"  # try again with backoff
-    UNKNOWN = "unknown"  # as transient, then fail with the raw code shown
+_REQUEST_ID: Final = re.compile(rb'"request_id"\s*:\s*"([A-Za-z0-9_.-]{4,80})"')
 
 
 class PlaidError(SyncdeskError):
@@ -174,61 +163,6 @@ class UnknownAnswer(PlaidError):
     retryable = True
 
 
-_N, _E, _I, _B, _R, _T = (
-    Reaction.NEEDS_YOU,
-    Reaction.ITEM_ERROR,
-    Reaction.INSTALL,
-    Reaction.BANK_TROUBLE,
-    Reaction.RATE_LIMIT,
-    Reaction.TRANSIENT,
-)
-
-#: Plaid's error_code → reaction. Source: Plaid's public error reference.
-TABLE: dict[str, Reaction] = {
-    **dict.fromkeys(
-        (
-            "ITEM_LOGIN_REQUIRED", "INVALID_CREDENTIALS", "INVALID_MFA", "INVALID_UPDATED_USERNAME",
-            "MFA_NOT_SUPPORTED", "USER_SETUP_REQUIRED", "ITEM_LOCKED", "USER_INPUT_TIMEOUT", "INVALID_SEND_METHOD",
-            "PASSWORD_RESET_REQUIRED", "INSUFFICIENT_CREDENTIALS", "ACCESS_NOT_GRANTED", "NO_ACCOUNTS",
-            "NO_AUTH_ACCOUNTS", "ADDITIONAL_CONSENT_REQUIRED", "PRODUCTS_NOT_SUPPORTED", "ITEM_NOT_SUPPORTED",
-            "USER_PERMISSION_REVOKED", "USER_ACCOUNT_REVOKED", "ITEM_CONCURRENTLY_DELETED",
-        ),
-        _N,
-    ),
-    **dict.fromkeys(("PRODUCT_NOT_READY", "ITEM_PRODUCT_NOT_READY"), Reaction.NOT_READY),
-    "INVALID_ACCESS_TOKEN": _E,
-    "INSTITUTION_NO_LONGER_SUPPORTED": _E,
-    "ITEM_NOT_FOUND": Reaction.REMOVED,
-    **dict.fromkeys(
-        (
-            "INVALID_API_KEYS", "UNAUTHORIZED_ENVIRONMENT", "UNAUTHORIZED_ROUTE_ACCESS", "INVALID_PRODUCT",
-            "PRODUCT_NOT_ENABLED", "PRODUCTION_ACCESS_REQUIRED", "PRODUCTION_ACCESS_PENDING",
-            "PRODUCTION_ACCESS_DENIED", "CREDITS_EXHAUSTED", "TRIAL_CONNECTION_LIMIT",
-        ),
-        _I,
-    ),
-    **dict.fromkeys(
-        ("INVALID_FIELD", "MISSING_FIELDS", "UNKNOWN_FIELDS", "INVALID_BODY", "INVALID_HEADERS", "NOT_FOUND"),
-        Reaction.OUR_BUG,
-    ),
-    "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION": Reaction.RESTART,
-    **dict.fromkeys(
-        (
-            "TRANSACTIONS_LIMIT", "TRANSACTIONS_SYNC_LIMIT", "ITEM_GET_LIMIT", "ACCOUNTS_LIMIT", "BALANCE_LIMIT",
-            "RATE_LIMIT", "ADDITION_LIMIT",
-        ),
-        _R,
-    ),
-    **dict.fromkeys(
-        (
-            "INSTITUTION_DOWN", "INSTITUTION_NOT_RESPONDING", "INSTITUTION_NOT_AVAILABLE",
-            "INSTITUTION_REGISTRATION_REQUIRED",
-        ),
-        _B,
-    ),
-    **dict.fromkeys(("INTERNAL_SERVER_ERROR", "PLANNED_MAINTENANCE"), _T),
-}  # fmt: skip
-
 _CLASSES: dict[Reaction, type[PlaidError]] = {
     kind.reaction: kind
     for kind in (
@@ -247,19 +181,6 @@ _CLASSES: dict[Reaction, type[PlaidError]] = {
 }
 
 
-def react(code: str, kind: str = "") -> Reaction:
-    """The reaction to Plaid's ``error_code``; ``kind`` (error_type) only where one code has two meanings.
-
-    INTERNAL_SERVER_ERROR of type INSTITUTION_ERROR is the bank's; an unlisted code that ends
-    in a way Plaid uses for whole families is taken for its family by its error_type.
-    """
-    if code == "INTERNAL_SERVER_ERROR" and kind == "INSTITUTION_ERROR":
-        return Reaction.BANK_TROUBLE
-    if code not in TABLE and kind == "RATE_LIMIT_EXCEEDED":
-        return Reaction.RATE_LIMIT
-    return TABLE.get(code, Reaction.UNKNOWN)
-
-
 def plaid_error(
     code: str, kind: str = "", *, request_id: str | None = None, http_status: int = 0, **detail: Any
 ) -> PlaidError:
@@ -272,4 +193,17 @@ def plaid_error(
         request_id=request_id,
         http_status=http_status,
         **detail,
+    )
+
+
+def not_plaid(path: str, status: int, raw: bytes) -> PlaidError:
+    """What came is no answer of Plaid to this request: a proxy's page, nothing, a part, or other types."""
+    found = _REQUEST_ID.search(raw)
+    return PlaidUnreachable(
+        "Something that is not Plaid answered in its place, such as a proxy.",
+        plaid_code=UNREACHABLE,
+        request_id=found[1].decode() if found else None,
+        http_status=status,
+        path=path,
+        reason="not Plaid's answer",
     )

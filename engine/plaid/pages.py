@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.plaid.errors import PlaidUnreachable
+from engine.plaid.errors import not_plaid
 from engine.plaid.types import (
     Account,
     Balances,
@@ -32,6 +32,10 @@ from engine.plaid.types import (
 
 #: Escapes that Postgres may not store: NUL, and halves of surrogate pairs.
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2})")
+
+
+#: More than any sum; well below what Postgres stores and decimals are added up in.
+MOST_MONEY = Decimal("1e30")
 
 
 class Extra(Struct, omit_defaults=True):
@@ -149,9 +153,11 @@ def to_row(row: Transaction) -> Row:
     """Plaid's transaction in the table's words.
 
     Raises:
-        ValueError: a date that is none.
+        ValueError: a date that is none, or an amount that no money has.
     """
     _check_date(row.date)
+    if not _is_money(row.amount):
+        raise ValueError("an amount that is no sum of money")
     if row.authorized_date is not None:
         _check_date(row.authorized_date)
     category = row.personal_finance_category
@@ -209,13 +215,21 @@ def account_json(account: Account) -> dict[str, Any]:
 
 
 def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else str(amount)
+    return None if amount is None or not _is_money(amount) else str(amount)
+
+
+def _is_money(amount: Decimal) -> bool:
+    """Neither NaN nor infinite nor of a size that only a mistake has."""
+    return amount.is_finite() and -MOST_MONEY < amount < MOST_MONEY
 
 
 def _check_date(text: str) -> None:
     if len(text) != 10:
-        raise ValueError("not a date")
-    date.fromisoformat(text)
+        raise ValueError("a date that is none")
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a date that is none") from None
 
 
 def _page(page: SyncPage | LooseSyncPage, body: Body, accounts: list[Account], skipped: list[dict[str, Any]]) -> Page:
@@ -253,12 +267,7 @@ def _read_carefully(raw: bytes) -> Page:
         tree = json.loads(raw.decode("utf-8", "replace"), parse_float=Decimal, parse_constant=str)
         page = msgspec.convert(tree, LooseSyncPage)
     except (ValueError, RecursionError, msgspec.MsgspecError):
-        failure = PlaidUnreachable(
-            "Something that is not Plaid answered in its place, such as a proxy.",
-            plaid_code="UNREACHABLE",
-            path="/transactions/sync",
-            reason="not Plaid's answer",
-        )
+        failure = not_plaid("/transactions/sync", 200, raw)
     else:
         skipped: list[dict[str, Any]] = []
         added = [row for entry in page.added if (row := _careful_row(entry, skipped)) is not None]
@@ -275,8 +284,10 @@ def _careful_row(entry: Any, skipped: list[dict[str, Any]]) -> Row | None:
             return to_row(msgspec.json.decode(_encode(entry), type=Transaction))
         except msgspec.ValidationError as error:
             reason = _where(error)
-        except (ValueError, msgspec.MsgspecError):
-            reason = "a date that is none"
+        except msgspec.MsgspecError:
+            reason = "fields of types that they cannot have"
+        except ValueError as error:
+            reason = str(error)
     clean = _clean(entry)
     identity = clean.get("transaction_id") if isinstance(clean, dict) else None
     skipped.append({"transaction_id": identity if isinstance(identity, str) else None, "reason": reason, "body": clean})

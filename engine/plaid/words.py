@@ -150,6 +150,11 @@ _WORDS: dict[str, tuple[str, str, str | None]] = {
         "No new data will come from {bank}. What you have is kept.",
         "Remove",
     ),
+    "API_KEYS_MISSING": (
+        "Plaid's keys are missing",
+        "All syncs are paused. Copy client id and secret from Plaid's dashboard into the settings.",
+        "Open settings",
+    ),
     "INVALID_API_KEYS": (
         "Plaid refuses your keys",
         "All syncs are paused. Each environment has its own secret; check that yours is the one for this environment.",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.errors import SyncdeskError
-from engine.plaid.errors import PlaidError, Reaction
+from engine.plaid.errors import PlaidError
 
 State = Literal["done", "not_ready", "nothing", "busy", "paused", "removed", "install_paused", "stale", "waiting"]
 
@@ -46,18 +46,6 @@ class TooLong(SyncdeskError):
 
     code = "RUN_TOO_LONG"
     retryable = True
-
-
-STATES: dict[Reaction, str] = {
-    Reaction.NEEDS_YOU: "needs_you",
-    Reaction.ITEM_ERROR: "error",
-    Reaction.REMOVED: "removed",
-    Reaction.BANK_TROUBLE: "bank_trouble",
-}
-#: Trying again by itself cannot help: the wish is settled until the next trigger.
-SETTLED = frozenset(
-    {Reaction.NEEDS_YOU, Reaction.ITEM_ERROR, Reaction.REMOVED, Reaction.INSTALL, Reaction.OUR_BUG, Reaction.NOT_READY}
-)
 
 
 def error_json(error: Exception) -> dict[str, Any]:

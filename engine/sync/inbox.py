@@ -17,7 +17,7 @@ import msgspec
 
 from engine.errors import BrokerUnavailable
 from engine.logs import logger
-from engine.plaid.errors import Reaction, react
+from engine.plaid.errors import POLICIES, react
 from engine.plaid.types import Webhook
 from engine.plaid.webhooks import Refused, Verified
 from engine.sync.deps import Deps, Store
@@ -233,13 +233,7 @@ def _item_error(event: _Event) -> Processed:
     if error is None:
         _set(event, None, None, want=True)
         return _DONE
-    states = {
-        Reaction.NEEDS_YOU: "needs_you",
-        Reaction.ITEM_ERROR: "error",
-        Reaction.REMOVED: "removed",
-        Reaction.BANK_TROUBLE: "bank_trouble",
-    }
-    state = states.get(react(error.error_code, error.error_type))
+    state = POLICIES[react(error.error_code, error.error_type)].item
     # Anything else is best learned by a run of our own.
     _set(event, state, error.error_code if state else None, want=state is None)
     return _DONE

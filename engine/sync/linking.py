@@ -14,6 +14,7 @@ from engine.errors import Conflict, NotFound, SecretError, SettingsError, StoreU
 from engine.logs import logger
 from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
 from engine.plaid.pages import account_json
+from engine.plaid.table import STUCK
 from engine.plaid.types import Account, Exchanged, ItemInfo
 from engine.sync.deps import Deps
 from engine.sync.inbox import tell
@@ -311,7 +312,7 @@ def probe(deps: Deps, item_id: str) -> str | None:
         deps.store.call("item_probed", item=item_id)
         return refusal.plaid_code
     code = info.error.error_code if info.error else None
-    if info.error is None or react(info.error.error_code, info.error.error_type) not in _STILL_BROKEN:
+    if info.error is None or react(info.error.error_code, info.error.error_type) not in STUCK:
         code = item["state_code"] if item["state"] == "expiring" and not _renewed(item, info) else None
     if code is None:
         mended(deps, item_id, "probe")
@@ -334,9 +335,6 @@ def _renewed(item: dict[str, Any], info: ItemInfo) -> bool:
 
 A_LITTLE = timedelta(hours=1)
 """By less, the time of consent is the same one told in other words."""
-
-
-_STILL_BROKEN = ("needs_you", "error", "removed")
 
 
 def probe_due(deps: Deps, limit: int = 50) -> int:

@@ -21,12 +21,12 @@ from engine.logs import logger
 from engine.matching.plan import plan
 from engine.matching.types import MatchInputs
 from engine.plaid import pages
-from engine.plaid.errors import MustRestart, PlaidError, RateLimited, Reaction
+from engine.plaid.errors import POLICIES, MustRestart, PlaidError, RateLimited, Reaction
 from engine.plaid.pages import Page, account_json
 from engine.sync import turns
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
-from engine.sync.ends import SETTLED, STATES, LostLease, RunResult, TooLong, error_json
+from engine.sync.ends import LostLease, RunResult, TooLong, error_json
 from engine.sync.leases import Lease
 from engine.sync.rematch import rematch
 
@@ -326,7 +326,7 @@ class _Run:
     def failed(self, error: Exception) -> None:
         """Record how the run failed and what it means for the item."""
         reaction = error.reaction if isinstance(error, PlaidError) else None
-        state = STATES.get(reaction) if reaction else None
+        policy = POLICIES[reaction] if reaction else None
         code = error.plaid_code if isinstance(error, PlaidError) else None
         try:
             answer = self._deps.store.call(
@@ -335,9 +335,9 @@ class _Run:
                 item=self._item,
                 fence=self._claim["fence"],
                 error=error_json(error),
-                state=state,
+                state=policy.item if policy else None,
                 code=code,
-                settle=reaction in SETTLED,
+                settle=policy is not None and policy.settles,
                 install=reaction is Reaction.INSTALL,
                 correlation=self._correlation,
             )

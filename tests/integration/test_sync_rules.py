@@ -314,7 +314,7 @@ def test_an_id_twice_in_a_first_sync_ends_with_the_later_word(world: World, bank
         ("ITEM_LOGIN_REQUIRED", "ITEM_ERROR", NeedsPerson, "needs_you", True),
         ("INVALID_ACCESS_TOKEN", "INVALID_INPUT", ItemBroken, "error", True),
         ("ITEM_NOT_FOUND", "ITEM_ERROR", ItemGone, "removed", True),
-        ("INSTITUTION_DOWN", "INSTITUTION_ERROR", BankTrouble, "bank_trouble", False),
+        ("INSTITUTION_DOWN", "INSTITUTION_ERROR", BankTrouble, "bank_trouble", True),
         ("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED", RateLimited, "first_data", False),
         ("MISSING_FIELDS", "INVALID_REQUEST", OurBug, "first_data", True),
         ("BRAND_NEW_CODE", "ITEM_ERROR", UnknownAnswer, "first_data", False),

@@ -48,6 +48,12 @@ def custom_users() -> list[Path]:
     return sorted(CUSTOM_USERS.glob("*.json"))
 
 
+def error_types() -> list[str]:
+    """Every ``error_type`` that Plaid's description has."""
+    found: list[str] = _description()["components"]["schemas"]["PlaidErrorType"]["enum"]
+    return found
+
+
 @cache
 def _description() -> dict[str, Any]:
     found: dict[str, Any] = _json_schema(json.loads(DESCRIPTION.read_text(encoding="utf-8")))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.plaid import pages
+from engine.plaid import pages, reference
 from engine.plaid.errors import (
-    TABLE,
+    POLICIES,
     PlaidError,
     PlaidUnreachable,
     Reaction,
@@ -22,25 +24,26 @@ from engine.plaid.errors import (
     words,
     words_for_state,
 )
+from engine.plaid.table import CODES, STUCK
+from tests.support import plaid_shapes
 from tests.support.scripted_plaid import page, transaction
 
 
-@pytest.mark.parametrize("code", sorted(TABLE))
+@pytest.mark.parametrize("code", sorted(CODES))
 def test_each_code_has_words_and_a_class_of_its_own(code: str) -> None:
     said = words(code, "First Lakeside Bank")
     assert said.title
     assert said.sentence.endswith(".")
     assert "{" not in said.title + said.sentence
-    if code not in ("ITEM_NOT_FOUND",):
-        assert said.title != "Plaid answered something new", code
+    assert said.title != "Plaid answered something new", code
     error = plaid_error(code, request_id="r1")
-    assert error.reaction is TABLE[code]
+    assert error.reaction is CODES[code]
     assert isinstance(error, PlaidError)
     assert error.detail["request_id"] == "r1"
 
 
 def test_only_what_can_pass_is_tried_again() -> None:
-    again = {reaction for code, reaction in TABLE.items() if plaid_error(code).retryable}
+    again = {reaction for code, reaction in CODES.items() if plaid_error(code).retryable}
     assert again == {
         Reaction.NOT_READY,
         Reaction.RESTART,
@@ -49,6 +52,42 @@ def test_only_what_can_pass_is_tried_again() -> None:
         Reaction.TRANSIENT,
     }
     assert plaid_error("BRAND_NEW").retryable
+
+
+def test_the_page_of_errors_is_what_the_table_says() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert written == reference.page(), "run: python -m engine.plaid.reference > docs/errors.md"
+    assert all(f"| `{code}`" in written for code in CODES)
+
+
+def test_each_reaction_has_a_policy_and_states_that_exist() -> None:
+    assert set(POLICIES) == set(Reaction)
+    states = {policy.item for policy in POLICIES.values()} - {None}
+    assert states == {"needs_you", "error", "removed", "bank_trouble"}
+    # What only its person can end is not asked for by the schedule; trouble at the bank is.
+    assert STUCK == {"needs_you", "error", "removed"}
+    # Trouble of the bank, of the install's keys, and data that is not there yet are no failures of a job.
+    ends = {reaction for reaction, policy in POLICIES.items() if policy.job == "ends"}
+    assert ends == {Reaction.BANK_TROUBLE, Reaction.INSTALL, Reaction.NOT_READY}
+    assert all(POLICIES[reaction].settles for reaction in ends)
+
+
+def test_every_code_that_plaid_describes_is_decided() -> None:
+    plaid_shapes.needed()
+    text = plaid_shapes.DESCRIPTION.read_text(encoding="utf-8")
+    text += (plaid_shapes.SHARED / "examples.json").read_text(encoding="utf-8")
+    codes = set(re.findall(r'"error_code\\?"\s*:\s*\\?"([A-Z_]+)', text))
+    assert codes
+    for code in codes:
+        assert react(code, "ITEM_ERROR") is not Reaction.UNKNOWN, code
+        assert words(code, "Bank").title
+    # Every type that Plaid has, with a code that nobody knows: tried again, shown as it is.
+    for kind in plaid_shapes.error_types():
+        failure = plaid_error("NEVER_SEEN_BEFORE", kind)
+        limited = kind == "RATE_LIMIT_EXCEEDED"
+        assert failure.reaction is (Reaction.RATE_LIMIT if limited else Reaction.UNKNOWN)
+        assert failure.retryable
+        assert POLICIES[failure.reaction].item is None
 
 
 def test_one_code_with_two_meanings() -> None:
