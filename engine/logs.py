@@ -17,7 +17,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine import clock
 from engine.errors import ProfileError, SyncdeskError
@@ -87,7 +87,17 @@ def logger(name: str) -> Logger:
     return Logger(logging.getLogger(f"{_ROOT}.{name.removeprefix('engine.')}"))
 
 
-def configure(part: str, profile: Profile | None, *, terminal: bool | None = None, file: str | None = None) -> None:
+Form = Literal["auto", "json", "text"]
+
+
+def configure(
+    part: str,
+    profile: Profile | None,
+    *,
+    terminal: bool | None = None,
+    file: str | None = None,
+    form: Form = "auto",
+) -> None:
     """Send every log line of this process to ``<part>.log`` of the profile and to stderr. May be called again.
 
     Args:
@@ -95,6 +105,7 @@ def configure(part: str, profile: Profile | None, *, terminal: bool | None = Non
         profile: None: no file (a container that logs to its output).
         terminal: write to stderr as well; by default where nobody supervises this process.
         file: another name for the file than the part's.
+        form: what a line is: one JSON object, or text; ``auto``: JSON in files, text on stderr.
 
     Raises:
         ProfileError: the file cannot be written.
@@ -105,16 +116,16 @@ def configure(part: str, profile: Profile | None, *, terminal: bool | None = Non
             root.removeHandler(handler)
             handler.close()
     if profile is not None:
-        _add(root, _file(profile.logs / f"{file or part}.log"), _Lines(part))
+        _add(root, _file(profile.logs / f"{file or part}.log"), _form(part, form, "json"))
     if terminal if terminal is not None else not os.environ.get(SUPERVISED):
         if isinstance(sys.stderr, io.TextIOWrapper):
             sys.stderr.reconfigure(errors="backslashreplace")  # a Windows code page knows no 📋
-        _add(root, logging.StreamHandler(sys.stderr), _Text())
+        _add(root, logging.StreamHandler(sys.stderr), _form(part, form, "text"))
     root.setLevel(logging.WARNING)
     logging.getLogger(_ROOT).setLevel(logging.INFO)
 
 
-def also(name: str, profile: Profile, file: str) -> None:
+def also(name: str, profile: Profile, file: str, *, form: Form = "auto") -> None:
     """Write the lines of one logger (``webhook``) to a file of their own besides.
 
     Raises:
@@ -122,7 +133,7 @@ def also(name: str, profile: Profile, file: str) -> None:
     """
     release(name)
     target = logging.getLogger(f"{_ROOT}.{name}")
-    _add(target, _file(profile.logs / f"{file}.log"), _Lines(name))
+    _add(target, _file(profile.logs / f"{file}.log"), _form(name, form, "json"))
 
 
 def release(name: str) -> None:
@@ -131,6 +142,10 @@ def release(name: str) -> None:
     for handler in list(target.handlers):
         target.removeHandler(handler)
         handler.close()
+
+
+def _form(part: str, form: Form, usual: Form) -> logging.Formatter:
+    return _Lines(part) if (usual if form == "auto" else form) == "json" else _Text(dated=usual == "json")
 
 
 def _add(target: logging.Logger, handler: logging.Handler, form: logging.Formatter) -> None:
@@ -230,11 +245,16 @@ class _Lines(logging.Formatter):
 
 
 class _Text(logging.Formatter):
-    """``12:00:01 INFO words  fact=value`` for people; frames on lines of their own."""
+    """``12:00:01 INFO words  fact=value`` for people; frames on lines of their own. ``dated``: with the whole time."""
+
+    def __init__(self, *, dated: bool) -> None:
+        super().__init__()
+        self._dated = dated
 
     def format(self, record: logging.LogRecord) -> str:
         words, facts = _parts(record)
         below = facts.get("frames")
         beside = "  ".join(f"{name}={value}" for name, value in facts.items() if name != "frames")
-        line = f"{clock.iso(clock.now())[11:19]} {record.levelname} {words}" + (f"  {beside}" if beside else "")
+        at = clock.iso(clock.now())
+        line = f"{at if self._dated else at[11:19]} {record.levelname} {words}" + (f"  {beside}" if beside else "")
         return f"{line}\n{below}" if below else line

@@ -118,6 +118,9 @@ class Settings:
         "rules", "SYNCDESK_MATCHING", "How payments are matched to bills; simple: amount, and name or category"
     )
     worker_memory_mb: int = _setting(256, "SYNCDESK_WORKER_MEMORY_MB", "Memory limit of a worker", low=96, high=65536)
+    log_format: Literal["auto", "json", "text"] = _setting(
+        "auto", "SYNCDESK_LOG_FORMAT", "Form of log lines; auto: JSON in files, text on a terminal"
+    )
     # Keys
     master_key: str | None = _setting(None, "SYNCDESK_MASTER_KEY", "Master key for access tokens", secret=True)
     master_key_file: str | None = _setting(None, "SYNCDESK_MASTER_KEY_FILE", "File that holds the master key")

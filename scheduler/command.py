@@ -28,8 +28,9 @@ def _scheduler(args: argparse.Namespace) -> int:
     from engine import logs
 
     profile = common.profile()
-    logs.configure("scheduler", profile if child.supervised() else None)
-    return process.main(common.settings(profile), profile)
+    settings = common.settings(profile)
+    logs.configure("scheduler", profile if child.supervised() else None, form=settings.log_format)
+    return process.main(settings, profile)
 
 
 if __name__ == "__main__":

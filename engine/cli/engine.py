@@ -110,8 +110,8 @@ def _worker(args: argparse.Namespace) -> int:
     from engine import logs
 
     profile = common.profile()
-    logs.configure(f"worker-{args.pool}", profile if child.supervised() else None)
     settings = common.settings(profile)
+    logs.configure(f"worker-{args.pool}", profile if child.supervised() else None, form=settings.log_format)
     if not child.supervised() and settings.worker_health_port is not None:
         from engine.api import beside  # in a container each worker answers for itself
 
@@ -133,8 +133,8 @@ def _api(args: argparse.Namespace) -> int:
     from engine.api.context import Alone
 
     profile = common.profile()
-    logs.configure("api", None)
     settings = common.settings(profile)
+    logs.configure("api", None, form=settings.log_format)
     parts = assemble.parts(settings, profile, "api")
     sockets = server.bind(profile.name, settings)
     host = Alone(profile.name, settings, __version__, clock.iso(clock.now()))

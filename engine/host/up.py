@@ -46,8 +46,8 @@ def run(profile: Profile, settings: Settings, announce: Announce) -> int:
         SyncdeskError: it could not start, in a sentence for the person; everything that had started is stopped.
     """
     prepare(profile)
-    configure("host", profile, terminal=False)
-    also("webhook", profile, "webhook")
+    configure("host", profile, terminal=False, form=settings.log_format)
+    also("webhook", profile, "webhook", form=settings.log_format)
     lock = filelock.FileLock(profile.lock_file)
     try:
         lock.acquire(timeout=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_text_on_the_terminal(profile: Profile, capsys: pytest.CaptureFixture[st
     logs.configure("host", profile, terminal=True)
     logs.logger("x").info(logs.QUEUED, item="i-1")
     assert "INFO 📋 Queued transaction sync job  item=i-1" in capsys.readouterr().err
+
+
+def test_the_form_of_a_line_is_a_setting(profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("host", profile, terminal=True, form="text")
+    logs.also("webhook", profile, "webhook", form="text")
+    logs.logger("webhook").info(logs.QUEUED, item="i-1")
+    logs.release("webhook")
+    for file in ("host", "webhook"):
+        (line,) = (profile.logs / f"{file}.log").read_text(encoding="utf-8").splitlines()
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z INFO 📋 Queued transaction sync job  item=i-1", line)
+    logs.configure("host", profile, terminal=True, form="json")
+    capsys.readouterr()
+    logs.logger("x").info(logs.FAILED, item="i-2")
+    shown = json.loads(capsys.readouterr().err)
+    assert (shown["event"], shown["item"], shown["part"]) == ("❌ Transaction sync job failed", "i-2", "host")
 
 
 def test_a_supervised_part_keeps_its_terminal_free(
