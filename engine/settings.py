@@ -94,6 +94,9 @@ class Settings:
         "queue", "SYNCDESK_MANUAL_SYNC", "Manual sync through the queue or directly"
     )
     sync_concurrency: int = _setting(5, "SYNCDESK_SYNC_CONCURRENCY", "Syncs at a time, whole install", low=1, high=200)
+    sync_distance_s: float = _setting(
+        2.0, "SYNCDESK_SYNC_DISTANCE_S", "Least time between further syncs of one bank, seconds", low=0, high=3600
+    )
     webhook_concurrency: int = _setting(
         10, "SYNCDESK_WEBHOOK_CONCURRENCY", "Webhooks at a time, whole install", low=1, high=200
     )

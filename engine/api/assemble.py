@@ -18,6 +18,7 @@ from engine.queue.connection import connect
 from engine.queue.control import Control
 from engine.queue.hints import Hints
 from engine.queue.keys import Keys
+from engine.queue.limits import from_settings
 from engine.queue.reconciler import Reconciler
 from engine.queue.view import View
 from engine.settings import Settings
@@ -188,12 +189,7 @@ class Parts:
         self.view = View(self.client, self.keys, settings.max_attempts)
         self.control = Control(self.client, self.keys, self.store)
         self.bus = Bus(self._patient, self.keys)
-        defaults = {
-            "transactions": settings.sync_concurrency,
-            "webhooks": settings.webhook_concurrency,
-            "notifications": settings.notification_concurrency,
-        }
-        self.reconciler = Reconciler(self.store, self._patient, self.keys, defaults)
+        self.reconciler = Reconciler(self.store, self._patient, self.keys, from_settings(settings))
 
     def publish(self, topic: str, identifier: str | None = None) -> None:
         """Tell consoles that something changed.

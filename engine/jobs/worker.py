@@ -26,6 +26,7 @@ from engine.queue.consumer import LeaseKeeper
 from engine.queue.hints import Hints
 from engine.queue.identity import worker_id
 from engine.queue.keys import Keys
+from engine.queue.limits import from_settings
 from engine.queue.reconciler import Reconciler
 from engine.settings import Settings
 
@@ -43,15 +44,6 @@ GRACE_S: Final = 3.0
 TURN_MS: Final = 500  # how often Dramatiq's idle threads look up
 
 log = logs.logger("jobs")
-
-
-def concurrency(settings: Settings) -> dict[str, int]:
-    """Jobs at a time in the whole install by queue, where nobody changed it while running."""
-    return {
-        "transactions": settings.sync_concurrency,
-        "webhooks": settings.webhook_concurrency,
-        "notifications": settings.notification_concurrency,
-    }
 
 
 class WorkerProcess:
@@ -73,7 +65,7 @@ class WorkerProcess:
         keys = Keys(settings.redis_namespace)
         client = connect(settings.redis_url, "worker")
         self.stats = Stats(store)
-        self.reconciler = Reconciler(store, client, keys, concurrency(settings))
+        self.reconciler = Reconciler(store, client, keys, from_settings(settings))
         options = BrokerOptions(
             worker_id=worker_id(),
             threads=_threads(pool, settings),

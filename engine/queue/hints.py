@@ -28,6 +28,9 @@ WORDS: Final = {
     "notifications": "notification job",
 }
 
+# Triggers behind which a person waits: neither a distance nor a retry's wait holds them back.
+AT_ONCE: Final = frozenset({"manual", "link", "retry"})
+
 log = logger("queue")
 
 
@@ -44,7 +47,8 @@ class Hints:
         """Hint that an item wants a sync; returns the id of the job that will see to it.
 
         A job that waits is used (its lane may rise); one that retries is used, and started now where a
-        person asks; one that runs is followed by one more.
+        person asks; one that runs is followed by one more. Further runs of an item keep the distance of
+        the settings between their starts, but for a person's.
 
         Raises:
             BrokerUnavailable: Redis does not answer. The reconciler will put the hint.
@@ -57,7 +61,7 @@ class Hints:
             lane=lane,
             trigger=trigger,
             correlation=correlation,
-            urgent=trigger in ("manual", "retry"),
+            urgent=trigger in AT_ONCE,
         )
 
     def webhook(self, inbox_id: int, user_id: str | None, correlation: str) -> str:

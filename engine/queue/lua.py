@@ -32,6 +32,7 @@ if key ~= '' then
     if ARGV[14] == '1' then
       redis.call('HSET', jobkey(current), 'again', '1', 'again_lane', lane, 'again_trigger', ARGV[11],
         'again_correlation', ARGV[12])
+      if ARGV[15] == '1' then redis.call('HSET', jobkey(current), 'again_urgent', '1') end
     end
     return {current, 'running'}
   elseif f[1] == 'waiting' then
@@ -46,15 +47,24 @@ if key ~= '' then
     local better = RANK[lane] < RANK[f[2]]
     if better then take_over(current, lane) else lane = f[2] end
     if ARGV[15] == '1' or (better and f[1] == 'delayed') then
-      redis.call('ZREM', P .. f[1] .. ':' .. queue, current)
-      waiting(queue, current, lane, f[3], false)
+      local rest = ARGV[15] == '1' and 0 or spaced(queue, key)
+      if rest > 0 then
+        rest = math.min(now + rest, tonumber(redis.call('HGET', jobkey(current), 'due')))
+        redis.call('HSET', jobkey(current), 'due', int(rest), 'ready', int(rest))
+        redis.call('ZADD', P .. 'delayed:' .. queue, int(rest), current)
+      else
+        redis.call('ZREM', P .. f[1] .. ':' .. queue, current)
+        waiting(queue, current, lane, f[3], false)
+      end
       wake(queue)
       event(current)
     end
     return {current, f[1]}
   end
 end
-create(queue, id, lane, user, key, ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], tonumber(ARGV[13]))
+local delay = tonumber(ARGV[13])
+if ARGV[15] ~= '1' then delay = math.max(delay, spaced(queue, key)) end
+create(queue, id, lane, user, key, ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], delay)
 return {id, 'new'}
 """
 
@@ -69,13 +79,16 @@ return {wiped, wait, jobs}
 # outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased). counts: 1 an attempt, 0 none,
 # -1 not even a start.
 SETTLE: Final = """
+local function forget_again(key)
+  redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation', 'again_urgent')
+end
 local id, queue, worker, n, outcome = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = jobkey(id)
 local f = redis.call('HMGET', key, 'state', 'worker', 'starts', 'key', 'again')
 local mine = f[1] == 'running' and f[2] == worker and f[3] == n
 local follows = mine and (outcome == 'done' or outcome == 'failed') and (f[5] == '1' or ARGV[10] == '1')
 local g = follows and redis.call('HMGET', key, 'lane', 'user', 'key', 'actor', 'args', 'kwargs', 'item', 'institution',
-  'trigger', 'correlation', 'again_lane', 'again_trigger', 'again_correlation')
+  'trigger', 'correlation', 'again_lane', 'again_trigger', 'again_correlation', 'again_urgent')
 if mine and outcome == 'final' then
   redis.call('HSET', key, 'final', 'FAILED', 'e' .. n, int(now), 'o' .. n, 'failed', 'x' .. n, ARGV[6])
   return {1, -1, {}, 0}
@@ -94,11 +107,12 @@ if mine then
   elseif outcome == 'retry' then
     local due = int(now + tonumber(ARGV[7]))
     if ARGV[8] == '-1' then -- nothing happened that the ledger should tell
-      redis.call('HDEL', key, 's' .. n, 'w' .. n, 'r' .. n, 'again', 'again_lane', 'again_trigger', 'again_correlation')
+      redis.call('HDEL', key, 's' .. n, 'w' .. n, 'r' .. n)
       redis.call('HINCRBY', key, 'starts', -1)
+      forget_again(key)
     elseif redis.call('HGET', key, 'final') == false then
       redis.call('HSET', key, 'e' .. n, int(now), 'o' .. n, 'failed', 'x' .. n, ARGV[6])
-      redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation')
+      forget_again(key)
     end
     redis.call('HSET', key, 'state', 'retrying', 'due', due, 'ready', due, 'worker', '')
     if ARGV[8] == '1' then redis.call('HINCRBY', key, 'tries', 1) end
@@ -111,7 +125,7 @@ if mine then
   end
   if follows then
     create(queue, ARGV[11], g[11] or g[1], g[2], g[3] or '', g[4], g[5], g[6], g[7] or '', g[8] or '',
-      g[12] or g[9], g[13] or g[10], 0)
+      g[12] or g[9], g[13] or g[10], g[14] and 0 or spaced(queue, f[4]))
   end
   event(id)
 end

@@ -145,7 +145,23 @@ local function next_due(queue)
   return math.max(0, soonest - now)
 end
 
-local function start(queue, id, worker, lease)
+-- Starts of one target's jobs keep a distance: after some quiet two may follow each other at once, further ones are
+-- apart. Kept as one time, a distance after the next allowed start. Answer: ms until one may start, never more than one
+-- distance, whatever the clock does.
+local function spaced(queue, key)
+  local apart = key and key ~= '' and tonumber(redis.call('HGET', P .. 'limits', queue .. ':distance') or '0') or 0
+  if apart <= 0 then return 0 end
+  local ahead = tonumber(redis.call('GET', P .. 'pace:' .. key) or '0')
+  return math.max(0, math.min(ahead - apart - now, apart))
+end
+
+local function pace(key, apart)
+  local ahead = tonumber(redis.call('GET', P .. 'pace:' .. key) or '0')
+  ahead = now + (ahead > now and 2 or 1) * apart
+  redis.call('SET', P .. 'pace:' .. key, int(ahead), 'PX', int(ahead - now))
+end
+
+local function start(queue, id, worker, lease, apart)
   local key = jobkey(id)
   local f = redis.call('HMGET', key, 'actor', 'args', 'kwargs', 'lane', 'user', 'item', 'institution',
     'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key')
@@ -158,6 +174,7 @@ local function start(queue, id, worker, lease)
     n = int(tonumber(n) + 1)
     redis.call('HSET', key, 'state', 'running', 'worker', worker, 'starts', n, 'started', int(now),
       's' .. n, int(now), 'w' .. n, worker, 'r' .. n, f[14])
+    if apart > 0 and f[15] and f[15] ~= '' then pace(f[15], apart) end
   end
   event(id)
   -- One string: sixteen would cost the client more to read than all of this costs here.
@@ -190,7 +207,7 @@ end
 -- that ran out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
 local function take(queue, worker, lease, room, look)
   local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
-    queue .. ':clock', 'weighted')
+    queue .. ':clock', 'weighted', queue .. ':distance')
   local last = tonumber(f[4] or int(now))
   if look or not f[4] or now - last >= CLOCK or now < last then
     mind_clock(queue, last, lease)
@@ -199,11 +216,11 @@ local function take(queue, worker, lease, room, look)
   end
   local jobs = {}
   local may, wait, rate = allowed(queue, f, room)
-  local weighted = f[5] == '1'
+  local weighted, apart = f[5] == '1', tonumber(f[6] or '0') or 0
   while #jobs < may do
     local id = pop(queue, weighted)
     if not id then break end
-    local job, n = start(queue, id, worker, lease)
+    local job, n = start(queue, id, worker, lease, apart)
     if job then
       jobs[#jobs + 1] = job
       if rate then

@@ -26,8 +26,8 @@ log = logger("queue")
 class Reconciler:
     """Compares Postgres with the lanes. Several may run: coalescing makes a hint that is there a no-op."""
 
-    def __init__(self, store: Store, client: redis.Redis, keys: Keys, defaults: dict[str, int] | None = None) -> None:
-        """``defaults``: concurrency by queue from the settings, used where nobody changed it."""
+    def __init__(self, store: Store, client: redis.Redis, keys: Keys, defaults: dict[str, str] | None = None) -> None:
+        """``defaults``: the limits of the settings (`engine.queue.limits`), used where nobody changed them."""
         self._store = store
         self._client = client
         self._keys = keys
@@ -90,10 +90,8 @@ class Reconciler:
             return bool(self._client.set(self._keys.reconciled, "1", nx=True, px=int(EVERY_S * 900)))
 
     def _restore(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
-        fields: dict[Any, Any] = {}
+        fields: dict[Any, Any] = dict(self._defaults)
         for queue in QUEUES:
-            if queue in self._defaults:
-                fields[f"{queue}:concurrency"] = str(self._defaults[queue])
             kept = (limits or {}).get(f"queue.{queue}") or {}
             fields |= {f"{queue}:{name}": str(value or "") for name, value in kept.items()}
         with translated():

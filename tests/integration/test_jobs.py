@@ -66,6 +66,7 @@ def login_required() -> Exception:
     return plaid_error("ITEM_LOGIN_REQUIRED", "ITEM_ERROR", request_id="r1", http_status=400)
 
 
+@pytest.mark.brokers
 def test_four_attempts_then_a_failed_job_with_all_of_them(world: Bench, store: Transport, database_url: str) -> None:
     broker = world.broker()
     starts: list[int] = []
@@ -115,6 +116,7 @@ def test_an_error_that_no_retry_can_cure_fails_at_once(world: Bench, store: Tran
     assert outbox == ("job_failed", job_id)
 
 
+@pytest.mark.brokers
 def test_retry_makes_a_new_job_and_success_closes_the_group(world: Bench, store: Transport, database_url: str) -> None:
     broker = world.broker()
     broken = threading.Event()
@@ -241,6 +243,7 @@ class Flaky:
         return self._store.call(name, **params)
 
 
+@pytest.mark.brokers
 def test_a_failure_waits_in_redis_until_postgres_is_back(
     redis_url: str, namespace: str, store: Transport, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +274,7 @@ def test_a_failure_waits_in_redis_until_postgres_is_back(
         assert found["error"]["traceback"]
 
 
+@pytest.mark.brokers
 def test_a_poison_job_is_recorded_with_what_it_did(world: Bench, store: Transport, database_url: str) -> None:
     job_id = hint(world, item(database_url))
     for _ in range(3):
@@ -286,6 +290,7 @@ def test_a_poison_job_is_recorded_with_what_it_did(world: Bench, store: Transpor
     assert [entry["outcome"] for entry in found["timeline"]] == ["lost"] * 3
 
 
+@pytest.mark.brokers
 def test_the_reconciler_puts_back_what_is_unfinished_and_nothing_else(
     world: Bench, store: Transport, database_url: str
 ) -> None:
@@ -305,7 +310,7 @@ def test_the_reconciler_puts_back_what_is_unfinished_and_nothing_else(
     )
     run(database_url, "insert into syncdesk.outbox (kind, sent_at) values ('x', null), ('x', now())")
     run(database_url, "update syncdesk.users set weight = 3")
-    reconciler = Reconciler(store, world.client, world.keys, {"transactions": 5})
+    reconciler = Reconciler(store, world.client, world.keys, {"transactions:concurrency": "5"})
     for _ in range(2):
         assert reconciler.run_once() == 3
     view = View(world.client, world.keys)
@@ -343,29 +348,32 @@ def test_a_failed_item_is_not_hinted_again_until_somebody_asks(
     assert [row["id"] for row in store.call("unfinished")["items"]] == [item_id]
 
 
+@pytest.mark.brokers
 def test_limits_survive_a_wipe(world: Bench, store: Transport) -> None:
     Control(world.client, world.keys, store).limit("transactions", 7, 60)
     Control(world.client, world.keys, store).pause("transactions")
     world.client.delete(world.keys.limits)
-    Reconciler(store, world.client, world.keys, {"transactions": 5}).run_once()
+    Reconciler(store, world.client, world.keys, {"transactions:concurrency": "5"}).run_once()
     queue = View(world.client, world.keys).queues()[0]
     assert (queue["concurrency"], queue["per_minute"], queue["paused"]) == (7, 60, True)
 
 
 def test_a_pause_does_not_freeze_the_limit_of_the_settings(world: Bench, store: Transport) -> None:
-    Reconciler(store, world.client, world.keys, {"transactions": 5}).run_once()
+    Reconciler(store, world.client, world.keys, {"transactions:concurrency": "5"}).run_once()
     Control(world.client, world.keys, store).pause("transactions")
-    Reconciler(store, world.client, world.keys, {"transactions": 9}).run_once()
+    Reconciler(store, world.client, world.keys, {"transactions:concurrency": "9"}).run_once()
     queue = View(world.client, world.keys).queues()[0]
     assert (queue["concurrency"], queue["paused"]) == (9, True)
 
 
+@pytest.mark.brokers
 def test_cancel_takes_the_wish_along(world: Bench, store: Transport, database_url: str) -> None:
     job_id = hint(world, item(database_url))
     assert Control(world.client, world.keys, store).cancel(job_id) is True
     assert store.call("unfinished")["items"] == []
 
 
+@pytest.mark.brokers
 def test_a_wish_raised_during_the_run_makes_one_more(world: Bench, store: Transport, database_url: str) -> None:
     broker = world.broker(threads=3)
     gate, runs = threading.Event(), []
@@ -433,6 +441,7 @@ def test_notices_are_delivered_once_in_words(world: Bench, store: Transport, dat
     assert len(told) == 1
 
 
+@pytest.mark.brokers
 def test_a_busy_bank_link_comes_again_and_leaves_no_trace(world: Bench, store: Transport, database_url: str) -> None:
     broker = world.broker()
     starts: list[int] = []
@@ -478,6 +487,7 @@ def test_the_lines_an_operator_looks_for(world: Bench, database_url: str, caplog
     assert "4711" not in caplog.text
 
 
+@pytest.mark.brokers
 def test_a_payload_that_nobody_can_read_is_a_failed_job_not_a_stuck_queue(
     world: Bench, store: Transport, database_url: str
 ) -> None:
@@ -536,6 +546,7 @@ def test_a_bank_that_needs_its_person_is_told_once(world: Bench, store: Transpor
     assert run(database_url, "select kind from syncdesk.outbox") == []
 
 
+@pytest.mark.brokers
 def test_a_pool_whose_threads_all_hang_is_told_from_one_at_work(world: Bench, database_url: str) -> None:
     broker = world.broker(threads=2)
     over = threading.Event()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -17,33 +15,15 @@ from engine.errors import Conflict, UsageError
 from engine.queue import Control, Hints, View, buckets, events, scripts
 from engine.queue.broker import Broker
 from engine.queue.jobs import Taken
-from tests.support import light, servers
 from tests.support.queue import Bench, bench
 from tests.support.wait import until
 
-KINDS = [
-    pytest.param("broker_url", id="valkey"),
-    pytest.param("redis7_url", id="redis7", marks=pytest.mark.redis7),
-    pytest.param("light_url", id="light"),
-]
+pytestmark = pytest.mark.brokers
 
 
-@pytest.fixture(scope="session")
-def redis7_url() -> Iterator[str]:
-    with servers.broker(Path(shutil.which("redis-server") or "redis-server")) as made:
-        yield made.url
-
-
-@pytest.fixture(scope="session")
-def light_url() -> Iterator[str]:
-    """The stand-in of a bare Windows: fakeredis' server."""
-    with light.server() as url:
-        yield url
-
-
-@pytest.fixture(params=KINDS)
-def world(request: pytest.FixtureRequest, namespace: str) -> Iterator[Bench]:
-    with bench(request.getfixturevalue(request.param), namespace) as made:
+@pytest.fixture
+def world(redis_url: str, namespace: str) -> Iterator[Bench]:
+    with bench(redis_url, namespace) as made:
         made.client.set(made.keys.epoch, "1")
         yield made
 
@@ -180,6 +160,66 @@ def test_a_hint_that_meets_a_job_about_to_be_recorded_as_failed_is_not_lost(worl
     put(world, "b", key="t:1")
     settle(world, job, "failed")
     assert [found.id for found in take(world, 5)] == ["next-a"]
+
+
+def test_two_runs_of_one_target_may_follow_at_once_and_further_ones_keep_their_distance(world: Bench) -> None:
+    world.client.hset(world.keys.limits, "transactions:distance", "3600000")
+    put(world, "a", key="t:1")
+    (first,) = take(world, 5)
+    put(world, "b", key="t:1")
+    settle(world, first)
+    (second,) = take(world, 5)
+    assert second.id == "next-a"
+    for n in range(5):
+        assert put(world, f"c{n}", "high", key="t:1") == "running"
+    settle(world, second)
+    assert take(world, 5) == []
+    assert world.state("next-next-a") == "delayed"
+    (shown,) = View(world.client, world.keys).jobs("delayed")["jobs"]
+    assert shown["due_at"] is not None
+    assert shown["lane"] == "high"
+    for n in range(5):  # one job of this target, however many ask, and none of them before its time
+        assert put(world, f"d{n}", "high", key="t:1") == "delayed"
+    assert take(world, 5) == []
+    put(world, "other", key="t:2")
+    assert [job.id for job in take(world, 5)] == ["other"]
+
+
+def test_a_delay_by_distance_ends_by_itself(world: Bench) -> None:
+    world.client.hset(world.keys.limits, "transactions:distance", "150")
+    for n in range(4):
+        put(world, str(n), key="t:1")
+        (job,) = until(lambda: take(world, 5), 20)
+        settle(world, job)
+    starts = [int(world.fields(str(n))["started"]) for n in range(4)]
+    assert starts[2] - starts[0] >= 150
+    assert starts[3] - starts[2] >= 150
+
+
+def test_a_person_waits_for_no_distance(world: Bench) -> None:
+    world.client.hset(world.keys.limits, "transactions:distance", "3600000")
+    hints = Hints(world.client, world.keys)
+    item_id = "11111111-1111-1111-1111-111111111111"
+    for _ in range(2):
+        hints.sync(item_id, "u1", "Bank", "high", "webhook", "c")
+        settle(world, take(world)[0])
+    waits = hints.sync(item_id, "u1", "Bank", "medium", "schedule", "c")
+    assert hints.sync(item_id, "u1", "Bank", "high", "webhook", "c") == waits  # a better lane does not end it
+    assert world.state(waits) == "delayed"
+    assert hints.sync(item_id, "u1", "Bank", "high", "manual", "c") == waits
+    (job,) = take(world)
+    hints.sync(item_id, "u1", "Bank", "high", "manual", "c")  # nor for the end of the distance after the run
+    settle(world, job)
+    assert len(take(world)) == 1
+
+
+def test_a_clock_set_back_makes_no_distance_longer(world: Bench) -> None:
+    world.client.hset(world.keys.limits, "transactions:distance", "1000")
+    world.client.set(world.keys.prefix + "pace:t:1", "9999999999999")
+    put(world, "a", key="t:1")
+    (shown,) = View(world.client, world.keys).jobs("delayed")["jobs"]
+    seconds, micros = world.client.time()
+    assert int(world.fields(shown["id"])["due"]) <= seconds * 1000 + micros // 1000 + 1000
 
 
 # ---------------------------------------------------------------- starts, leases, poison

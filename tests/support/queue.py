@@ -72,6 +72,11 @@ class Bench:
         self._open = [(b, worker if b is broker else w, s) for b, w, s in self._open]
         return worker
 
+    def forget(self, broker: Broker) -> None:
+        """Close a broker that was never given to `work`."""
+        self._open = [entry for entry in self._open if entry[0] is not broker]
+        broker.close()
+
     def state(self, job_id: str) -> str | None:
         found = self.client.hget(self.keys.job(job_id), "state")
         return None if found is None else str(found)

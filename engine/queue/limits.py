@@ -1,0 +1,16 @@
+"""The queues' limits as settings give them: what the scripts find in the hash ``limits`` where no person changed it."""
+
+from __future__ import annotations
+
+from engine.settings import Settings
+
+
+def from_settings(settings: Settings) -> dict[str, str]:
+    """Fields of the hash ``limits``: jobs at a time in the whole install by queue, and the distance (ms) between two
+    starts of one target's jobs where a queue keeps one."""
+    return {
+        "transactions:concurrency": str(settings.sync_concurrency),
+        "webhooks:concurrency": str(settings.webhook_concurrency),
+        "notifications:concurrency": str(settings.notification_concurrency),
+        "transactions:distance": str(int(settings.sync_distance_s * 1000)),
+    }
