@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -37,11 +37,18 @@ def _start() -> dict[str, Any]:
     return start.run()
 
 
-BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
+def _faults(only: Sequence[str] = ()) -> dict[str, Any]:
+    from tests.bench import faults
+
+    return faults.run(only)
+
+
+BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "pickup": _pickup,
     "latency": _latency,
     "ingest": _ingest,
     "start": _start,
+    "faults": _faults,
 }
 
 
@@ -50,8 +57,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="faults: only these")
     args = parser.parse_args()
-    found = BENCHES[args.name]()
+    if args.only and args.name != "faults":
+        parser.error("--only belongs to the bench faults")
+    found = BENCHES[args.name](*([args.only] if args.only else []))
     if args.json:
         print(json.dumps(found, indent=2))
     else:

@@ -1,0 +1,77 @@
+"""One fault on one world: played, disturbed in the middle, settled, and compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.faults import truth
+from tests.faults.base import Base
+from tests.faults.truth import Difference, Snapshot
+from tests.faults.world import EVENTS, Shape, World, opened
+from tests.support.wait import until
+
+BEFORE = 0.15
+"""Share of the script that is played before the fault begins."""
+RECOVERED_WITHIN_S = 120.0
+SETTLED_WITHIN_S = 90.0
+LASTS_S = 20.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``inject`` makes the fault, lasts as long as it does, and ends it."""
+
+    name: str
+    inject: Callable[[World], None]
+    shape: Shape = field(default_factory=Shape)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``recovery_s``: from the end of the fault until all that the bank had by then was read; None: it was not."""
+
+    difference: Difference
+    recovery_s: float | None
+    took_s: float
+
+    @property
+    def equal(self) -> bool:
+        return self.difference.equal and self.recovery_s is not None
+
+
+def undisturbed(base: Base, events: int = EVENTS) -> Snapshot:
+    """The same world without a fault, played faster: what is in the database must not depend on the pace.
+
+    Raises:
+        AssertionError: even so the database is not what the bank has.
+    """
+    with opened(base, Shape(), events) as world:
+        world.start()
+        world.player.start()
+        world.player.finish()
+        found, difference = _end(world, None)
+        assert difference.equal, difference.words
+        return found
+
+
+def disturbed(base: Base, fault: Fault, reference: Snapshot, events: int = EVENTS) -> Outcome:
+    """Play a world, let the fault happen, and compare."""
+    began = time.monotonic()
+    with opened(base, fault.shape, events) as world:
+        world.start()
+        world.player.start()
+        until(lambda: world.player.played >= BEFORE * len(world.events), 60, "the script to be under way")
+        fault.inject(world)
+        recovery = world.caught_up(world.player.tops(), RECOVERED_WITHIN_S)
+        world.player.finish()
+        _, difference = _end(world, reference)
+    return Outcome(difference, None if recovery is None else round(recovery, 1), round(time.monotonic() - began, 1))
+
+
+def _end(world: World, reference: Snapshot | None) -> tuple[Snapshot, Difference]:
+    world.settled(SETTLED_WITHIN_S)
+    with world.database() as connection, world.bank.control() as control:
+        found = truth.snapshot(connection)
+        return found, truth.compare(found, truth.truth(control), world.player.tops(), reference)
