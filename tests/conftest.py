@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,6 +18,8 @@ import pytest
 from engine.store import Transport
 from tests.support import servers
 from tests.support.bank import RunningBank, running_bank
+from tests.support.light import Light
+from tests.support.redis7 import Door, Redis7
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15")
 
@@ -135,10 +138,46 @@ def any_store(request: pytest.FixtureRequest, any_backend: Backend, any_database
     made.close()
 
 
+BROKERS = [
+    pytest.param("valkey"),
+    pytest.param("password", marks=pytest.mark.redis7, id="redis7"),
+    pytest.param("acl", marks=pytest.mark.redis7, id="redis7-acl"),
+    pytest.param("tls", marks=pytest.mark.redis7, id="redis7-tls"),
+    pytest.param("light"),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests with the mark ``brokers`` run on each kind of broker, all others on the bundled Valkey."""
+    if metafunc.definition.get_closest_marker("brokers"):
+        metafunc.parametrize("broker_kind", BROKERS, indirect=True)
+
+
+@pytest.fixture
+def broker_kind(request: pytest.FixtureRequest) -> str:
+    """The kind of broker under test."""
+    return str(getattr(request, "param", "valkey"))
+
+
 @pytest.fixture(scope="session")
 def broker_url() -> Iterator[str]:
     """The embedded Valkey, one for the session: use a ``namespace`` of your own in it."""
     with servers.broker() as made:
+        yield made.url
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[Redis7]:
+    """Debian's Redis 7, one for the session. Tests that use it carry the mark ``redis7``."""
+    with servers.broker(Redis7) as made:
+        assert isinstance(made, Redis7)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def light_url() -> Iterator[str]:
+    """The stand-in of a bare Windows, one for the session."""
+    with servers.broker(Light) as made:
         yield made.url
 
 
@@ -149,9 +188,12 @@ def namespace() -> str:
 
 
 @pytest.fixture
-def redis_url(broker_url: str) -> str:
-    """The URL of the session's broker."""
-    return broker_url
+def redis_url(request: pytest.FixtureRequest, broker_kind: str) -> str:
+    """The URL of the session's broker of that kind."""
+    if broker_kind in ("valkey", "light"):
+        return str(request.getfixturevalue("broker_url" if broker_kind == "valkey" else "light_url"))
+    server: Redis7 = request.getfixturevalue("redis7")
+    return server.url_by(cast("Door", broker_kind))
 
 
 @pytest.fixture

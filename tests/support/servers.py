@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -109,10 +109,10 @@ def cluster(home: Path | None = None) -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def broker(program: Path | None = None) -> Iterator[Valkey]:
-    """A running broker; ``program`` names another server than the wheel's."""
+def broker(make: Callable[[Profile], Valkey] | None = None) -> Iterator[Valkey]:
+    """A running broker; ``make`` gives another than the wheel's."""
     with throwaway_profile() as profile:
-        server = Valkey(profile, program=program, durable=False)
+        server = make(profile) if make else Valkey(profile, durable=False)
         server.start()
         try:
             yield server
