@@ -1,0 +1,207 @@
+"""Random histories of banks, triggers and faults: once the dust settles, the database holds exactly the bank's truth.
+
+Every row, the history that folds to it, each arrival and each going told once, the cursor at the bank's end, and
+nothing left of any run. `tests.support.histories` has the steps; a failing history is shrunk and printed as a list of
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from engine.errors import BrokerUnavailable, StoreUnavailable
+from engine.store.direct import Direct
+from tests.integration.test_sync_history import fold, normal, plain, stored
+from tests.support import histories, servers
+from tests.support.bank import running_bank
+from tests.support.histories import History, Linked, Servers, Step
+from tests.support.queue import bench
+from tests.support.stepped import QUEUE_FAULTS, STORE_FAULTS
+
+USUAL = 50
+COUNT = int(os.environ.get("SYNCDESK_TEST_HISTORIES", str(USUAL)))
+
+which = st.integers(0, 1)
+index = st.integers(0, 30)
+told = st.sampled_from(["once", "once", "once", "twice", "unhinted", "no"])
+BREAKS = ["ITEM_LOGIN_REQUIRED", "PENDING_EXPIRATION", "USER_PERMISSION_REVOKED"]
+ERRORS = [
+    "INTERNAL_SERVER_ERROR", "RATE_LIMIT_EXCEEDED", "TRANSACTIONS_SYNC_LIMIT", "INSTITUTION_DOWN", "PRODUCT_NOT_READY",
+    "TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", "INVALID_API_KEYS", "A_CODE_OF_TOMORROW",
+]  # fmt: skip
+
+
+def step(name: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    return st.tuples(st.just(name), *parts)
+
+
+AT_THE_BANK = st.one_of(
+    step("add", which, st.integers(1, 12), st.sampled_from(["plain", "plain", "pending", "gym", "account"]), told),
+    step("post", which, index, told),
+    step("modify", which, index, told),
+    step("remove", which, index, told),
+    step("mutate", which),
+    step("ready", which, st.sampled_from(["INITIAL_UPDATE_COMPLETE", "HISTORICAL_UPDATE_COMPLETE"])),
+)
+TRIGGERS = st.one_of(step("manual", which), step("schedule"), step("reconcile"), step("sweep"))
+TROUBLE = st.one_of(
+    step("breaks", which, st.sampled_from(BREAKS), st.booleans()),
+    step("repairs", which),
+    step("trouble", which, st.just("error"), st.sampled_from(ERRORS), st.integers(1, 4)),
+    step("trouble", which, st.sampled_from(["html", "empty", "truncated", "reset"]), st.just(""), st.integers(1, 3)),
+    step("forget_cursor", which, st.sampled_from(["lost", "refused"])),
+)
+AWAY = st.one_of(
+    step("wipe"), step("cut_redis"), step("cut_postgres"), step("passes", st.sampled_from([3, 60, 1000])), step("lapse")
+)
+#: What may happen while a page is on its way; a second worker may then run the same item.
+MEANWHILE = st.lists(
+    st.one_of(AT_THE_BANK, TRIGGERS, AWAY, step("end"), step("work", st.integers(1, 3))), min_size=1, max_size=3
+)
+FAULT = st.one_of(
+    st.just(()),
+    st.tuples(st.just("store"), st.integers(0, 9), st.sampled_from(STORE_FAULTS)),
+    st.tuples(st.just("queue"), st.sampled_from(QUEUE_FAULTS)),
+    st.tuples(st.just("page"), st.integers(0, 4), MEANWHILE),
+)
+WORK = step("work", st.integers(1, 4), FAULT, st.booleans())
+HISTORIES = st.lists(st.one_of(AT_THE_BANK, WORK, WORK, TRIGGERS, TROUBLE, AWAY), min_size=4, max_size=16)
+
+
+@pytest.fixture(scope="module")
+def shared(cluster: servers.Cluster) -> Iterator[Servers]:
+    with cluster.fresh() as url, running_bank() as bank:
+        store = Direct(url)
+        with histories.servers(store, url, bank) as made:
+            yield made
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def own_broker() -> Iterator[str]:
+    """Emptied by every history."""
+    with servers.broker() as made:
+        yield made.url
+
+
+@pytest.mark.timeout(4 * 3600)
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    derandomize=COUNT == USUAL,
+    database=None,
+    print_blob=True,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+@given(steps=HISTORIES)
+def test_the_database_equals_the_bank_in_the_end(shared: Servers, own_broker: str, steps: list[Step]) -> None:
+    """Fifty histories, the same each time; ``SYNCDESK_TEST_HISTORIES=1000`` for as many others."""
+    with bench(own_broker, "histories", shared.store) as world:
+        history = History(shared, world)
+        history.begin()
+        for one in steps:
+            try:
+                history.take(one)
+            except (BrokerUnavailable, StoreUnavailable):
+                continue  # whoever did it met the outage; the promise is about what comes of it
+        history.settle()
+        for number, item in enumerate(history.items):
+            check_rows(history, number, item)
+            check_history(shared, item)
+            check_item(history, item)
+        check_rest(shared)
+
+
+def check_rows(history: History, number: int, item: Linked) -> None:
+    """Row for row and field for field what the bank has."""
+    truth = history.truth(number)
+    rows = history.shared.rows("select * from syncdesk.transactions where item_id = %s and removed_at is null", item.id)
+    ours = {row["transaction_id"]: row for row in rows}
+    assert sorted(ours) == sorted(truth)
+    for identity, theirs in truth.items():
+        row = ours[identity]
+        got = (
+            row["amount"],
+            row["date"].isoformat(),
+            row["name"],
+            row["merchant_name"],
+            row["pending"],
+            row["account_id"],
+        )
+        assert got == (
+            Decimal(theirs["amount"]), theirs["date"], theirs["name"], theirs.get("merchant_name"), theirs["pending"],
+            theirs["account_id"],
+        ), identity  # fmt: skip
+    count = history.shared.rows("select transactions from syncdesk.items where id = %s", item.id)[0]["transactions"]
+    assert count == len(truth)
+
+
+class Seen:
+    """One item as the checks of the history read it."""
+
+    def __init__(self, shared: Servers, item: str) -> None:
+        self.item, self.rows = item, shared.rows
+
+
+def check_history(shared: Servers, item: Linked) -> None:
+    """It folds to the row; nothing was added or removed twice, nor counted by more than one run."""
+    seen: Any = Seen(shared, item.id)
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for line in shared.rows("select * from syncdesk.transaction_history where item_id = %s order by id", item.id):
+        lines.setdefault(line["transaction_id"], []).append(line)
+    rows = stored(seen)
+    assert sorted(lines) == sorted(rows)
+    arrivals = 0
+    for identity, row in rows.items():
+        assert plain(normal(seen, fold(lines[identity]))) == plain(row), identity
+        first = [number for number, line in enumerate(lines[identity]) if _arrived(line)]
+        assert first == [0], (identity, [line["change"] for line in lines[identity]])
+        turns = [line["change"] for line in lines[identity] if line["change"] in ("removed", "restored")]
+        assert turns == [("removed", "restored")[number % 2] for number in range(len(turns))], identity
+        arrivals += 1
+    counted = shared.rows(
+        "select coalesce(sum(added), 0) as added from syncdesk.sync_runs where item_id = %s and state = 'done'", item.id
+    )
+    assert counted[0]["added"] == arrivals
+
+
+def _arrived(line: dict[str, Any]) -> bool:
+    return line["change"] == "added" or (line["change"] == "posted" and "transaction_id" in (line["old"] or {}))
+
+
+def check_item(history: History, item: Linked) -> None:
+    """Nothing is wished for, its cursor is where the bank has no more, and no run left anything."""
+    rows = history.shared.rows
+    found = rows("select state, wanted, done, cursor, update_status from syncdesk.items where id = %s", item.id)[0]
+    assert (found["state"], found["wanted"]) == ("healthy", found["done"])
+    assert history.news(item, found["cursor"]) == (0, False)
+    done = rows(
+        "select to_cursor from syncdesk.sync_runs where item_id = %s and state = 'done'"
+        " order by finished_at desc, fence desc limit 1",
+        item.id,
+    )
+    assert done[0]["to_cursor"] == found["cursor"]
+    assert rows("select state from syncdesk.sync_runs where item_id = %s and state = 'running'", item.id) == []
+    assert rows("select 1 from syncdesk.item_leases where item_id = %s", item.id) == []
+    ghosts = rows(
+        "select m.id from syncdesk.matches m join syncdesk.transactions t"
+        " on t.item_id = m.item_id and t.transaction_id = m.transaction_id"
+        " where m.item_id = %s and m.state in ('auto', 'suggested') and t.removed_at is not null",
+        item.id,
+    )
+    assert ghosts == []
+
+
+def check_rest(shared: Servers) -> None:
+    """Every webhook was dealt with; no page is left behind; no notice was told twice."""
+    assert shared.rows("select id, state from syncdesk.inbox where state in ('received', 'failed')") == []
+    assert shared.rows("select run_id from syncdesk.stage") == []
+    assert shared.rows("select outbox_id from syncdesk.notices group by 1 having count(*) > 1") == []
