@@ -41,11 +41,12 @@ log = logger("sync")
 
 
 class _Again(Exception):
-    """Begin the pagination again; ``replay``: from the empty cursor."""
+    """Begin the pagination again; ``replay``: from the empty cursor; ``said``: what Plaid answered, if it did."""
 
-    def __init__(self, replay: bool = False) -> None:
+    def __init__(self, replay: bool = False, said: PlaidError | None = None) -> None:
         super().__init__()
         self.replay = replay
+        self.request_id = said.request_id if said else None
 
 
 def run_item(deps: Deps, item_id: str, *, job_id: str, trigger: str, correlation: str) -> RunResult:
@@ -151,12 +152,13 @@ class _Run:
         deps, claim = self._deps, self._claim
         self._token = deps.token(claim, self._item)
         cursor: str | None = None if self._replay else claim["cursor"]
-        first_page_restarts = 0
+        first_page_restarts, request_id = 0, None
         while self._restarts <= RESTARTS:
             try:
                 page = self._paginate(cursor)
                 return self._commit(page)
             except _Again as again:
+                request_id = again.request_id
                 if again.replay:
                     first_page_restarts += 1
                 if self._may_replay(again, cursor, first_page_restarts):
@@ -169,6 +171,7 @@ class _Run:
             "The data changed again and again while it was read.",
             plaid_code="TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION",
             plaid_type="TRANSACTIONS_ERROR",
+            request_id=request_id,
         )
 
     def _may_replay(self, again: _Again, cursor: str | None, first_page_restarts: int) -> bool:
@@ -201,8 +204,8 @@ class _Run:
     def _first(self, cursor: str | None) -> Page:
         try:
             return self._fetch(cursor)
-        except MustRestart:
-            raise _Again(replay=True) from None
+        except MustRestart as mutation:
+            raise _Again(replay=True, said=mutation) from None
         except PlaidError as error:
             # A cursor of another environment, or of a backup that was restored: once from the start.
             if cursor is None or error.plaid_code != "INVALID_FIELD" or not error.detail.get("refused_cursor"):
@@ -376,8 +379,8 @@ class _Run:
 def _of_this_pagination(fetch: Callable[[], Page]) -> Page:
     try:
         return fetch()
-    except MustRestart:
-        raise _Again from None
+    except MustRestart as mutation:
+        raise _Again(said=mutation) from None
 
 
 def _in_background(work: Callable[[], Page]) -> Future[Page]:
