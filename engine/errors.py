@@ -50,6 +50,12 @@ class SecretError(SyncdeskError):
     code = "SECRET"
 
 
+class KeyAway(SecretError):
+    """The master key that is needed is not here, is another one, or is malformed: the whole install is concerned."""
+
+    code = "MASTER_KEY"
+
+
 class StartError(SyncdeskError):
     """A part of the engine could not be started; the message names its log."""
 
@@ -69,11 +75,29 @@ class BrokerUnavailable(SyncdeskError):
     retryable = True
 
 
+class BrokerUnfit(SyncdeskError):
+    """The Redis server of the settings cannot serve until somebody changes it or the settings; no waiting helps."""
+
+    code = "BROKER_UNFIT"
+
+
 class StoreUnavailable(SyncdeskError):
     """The database does not answer, the connection was lost, or it asked us to try again."""
 
     code = "DATABASE_UNAVAILABLE"
     retryable = True
+
+
+class StoreReadOnly(StoreUnavailable):
+    """The database answers but takes no writes: a standby, or its provider or operator stopped them."""
+
+    code = "DATABASE_READ_ONLY"
+
+
+class StoreFull(StoreUnavailable):
+    """The database's disk is full."""
+
+    code = "DATABASE_FULL"
 
 
 class StoreRefused(SyncdeskError):

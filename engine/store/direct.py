@@ -158,16 +158,7 @@ def _milliseconds(text: str) -> int:
 
 def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
     if error.sqlstate is None:
-        told = str(error)  # at connecting there is no SQLSTATE to read
-        if "authentication failed" in told:
-            return failures.from_sqlstate(name, "28P01")
-        if 'FATAL:  database "' in told:
-            return failures.from_sqlstate(name, "3D000")
-        if isinstance(error, psycopg.DataError):
-            return failures.from_sqlstate(name, failures.UNTRANSLATABLE)
-        if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-            return failures.unavailable(name)
-        return StoreRefused(f"The call of {name} is malformed ({type(error).__name__}).", function=name)
+        return _without_sqlstate(name, error)
     diagnosis = error.diag
     return failures.from_sqlstate(
         name,
@@ -177,3 +168,25 @@ def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
         table=diagnosis.table_name,
         column=diagnosis.column_name,
     )
+
+
+#: What the server says at connecting, where there is no SQLSTATE to read, and the one that it stands for.
+_AT_CONNECTING = {
+    "authentication failed": "28P01",
+    'FATAL:  database "': "3D000",
+    "standby": failures.READ_ONLY,
+}
+
+
+def _without_sqlstate(name: str, error: psycopg.Error) -> SyncdeskError:
+    told = str(error)
+    for words, sqlstate in _AT_CONNECTING.items():
+        if words in told:
+            return failures.from_sqlstate(name, sqlstate)
+    if failures.says_full(told):
+        return failures.full(name)
+    if isinstance(error, psycopg.DataError):
+        return failures.from_sqlstate(name, failures.UNTRANSLATABLE)
+    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return failures.unavailable(name)
+    return StoreRefused(f"The call of {name} is malformed ({type(error).__name__}).", function=name)

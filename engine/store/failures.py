@@ -6,13 +6,30 @@ the names of constraint, table and column; only the sentences that our own funct
 
 from __future__ import annotations
 
-from engine.errors import Conflict, NotFound, SchemaError, StoreRefused, StoreUnavailable, SyncdeskError, UsageError
+from engine.errors import (
+    Conflict,
+    NotFound,
+    SchemaError,
+    StoreFull,
+    StoreReadOnly,
+    StoreRefused,
+    StoreUnavailable,
+    SyncdeskError,
+    UsageError,
+)
 
 #: Our functions refuse with these: the message is a sentence for the person, made by us.
 OURS: dict[str, type[SyncdeskError]] = {"SD400": UsageError, "SD404": NotFound, "SD409": Conflict}
 #: SQLSTATE classes and codes after which trying again can help (Postgres, appendix A).
 _PASSING_CLASSES = ("08", "53", "57P")
-_PASSING = frozenset({"40001", "40P01", "55P03", "57014", "25006"})
+_PASSING = frozenset({"40001", "40P01", "55P03", "57014"})
+READ_ONLY = "25006"
+DISK_FULL = "53100"
+#: What a standby says of a write, a lock or an unlogged table, or at connecting; English words, as Postgres has them
+#: unless it was told otherwise. The plain SQLSTATE above is what almost every call meets.
+_STANDBY = {"55000": "recovery is in progress", "0A000": "during recovery", "57P03": "standby"}
+#: How the file system says it where Postgres has no SQLSTATE of its own for it (a quota, a write while connecting).
+_NO_SPACE = ("No space left on device", "Disk quota exceeded", "could not extend file")
 #: A function or a table of ours is not there. PGRST202 is PostgREST's word for it.
 _MISSING = frozenset({"42883", "42P01", "3F000", "PGRST202"})
 _CHECK_KEY = "The database refuses Syncdesk's user or key; check DATABASE_URL or SUPABASE_SERVICE_ROLE_KEY."
@@ -43,8 +60,9 @@ def from_sqlstate(
             function=name,
             sqlstate=sqlstate,
         )
-    if sqlstate == TIMED_OUT:
-        return StoreUnavailable(f"The database took too long over {name}.", function=name, sqlstate=sqlstate)
+    stopped = _takes_no_writes(name, sqlstate, message)
+    if stopped is not None:
+        return stopped
     if sqlstate in _PASSING or sqlstate.startswith(_PASSING_CLASSES):
         return unavailable(name, sqlstate)
     facts = {"sqlstate": sqlstate, "constraint": constraint, "table": table, "column": column}
@@ -54,7 +72,35 @@ def from_sqlstate(
     return StoreRefused(sentence, function=name, **known)
 
 
+def _takes_no_writes(name: str, sqlstate: str, message: str) -> StoreUnavailable | None:
+    if sqlstate == READ_ONLY or (sqlstate in _STANDBY and _STANDBY[sqlstate] in message):
+        return StoreReadOnly(
+            "The database takes no writes: it is a standby, or somebody stopped them, often because its disk is "
+            "nearly full. Syncdesk goes on by itself as soon as it takes them again.",
+            function=name,
+            sqlstate=sqlstate,
+        )
+    if sqlstate == DISK_FULL or (sqlstate[:2] in ("58", "XX") and says_full(message)):
+        return full(name, sqlstate)
+    return None
+
+
+def says_full(message: str) -> bool:
+    """Whether an error's text, which goes no further than here, speaks of a full disk."""
+    return any(words in message for words in _NO_SPACE)
+
+
+def full(name: str, sqlstate: str = DISK_FULL) -> StoreFull:
+    """The database's disk had no room for what ``name`` wanted to write."""
+    return StoreFull(
+        "The disk of the database is full: free some space there. Syncdesk goes on by itself once there is room.",
+        function=name,
+        sqlstate=sqlstate,
+    )
+
+
 def unavailable(name: str, sqlstate: str | None = None) -> StoreUnavailable:
     """The database cannot be reached or the connection was lost during ``name``."""
     facts = {"sqlstate": sqlstate} if sqlstate else {}
-    return StoreUnavailable("The database does not answer.", function=name, **facts)
+    words = f"The database took too long over {name}." if sqlstate == TIMED_OUT else "The database does not answer."
+    return StoreUnavailable(words, function=name, **facts)

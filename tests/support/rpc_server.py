@@ -9,6 +9,7 @@ seconds for a statement unless the function sets its own time, at most 1,000 row
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import sys
@@ -70,7 +71,8 @@ class RpcServer:
         self.key = key
         self._pool = Pool(lambda: psycopg.connect(database_url, prepare_threshold=None), 20, wait_s=30)
         self._listener = psycopg.connect(database_url, autocommit=True)
-        self._listener.execute("listen pgrst")
+        with contextlib.suppress(psycopg.errors.ReadOnlySqlTransaction):  # a standby has no news of the schema
+            self._listener.execute("listen pgrst")
         self._lock = threading.Lock()
         self._functions: list[Function] = []
         self._load()
