@@ -39,6 +39,9 @@ class Settings:
 
     # Services
     redis_url: str | None = _setting(None, "REDIS_URL", "Broker; none: the embedded one", secret=True)
+    redis_ca_file: str | None = _setting(
+        None, "SYNCDESK_REDIS_CA_FILE", "Authority of the broker's certificate, PEM file; none: the system's"
+    )
     redis_namespace: str = _setting("syncdesk", "SYNCDESK_REDIS_NAMESPACE", "First part of every key in Redis")
     database_url: str | None = _setting(None, "DATABASE_URL", "Postgres; none: the embedded one", secret=True)
     database_read_url: str | None = _setting(None, "DATABASE_READ_URL", "Read replica for lists", secret=True)

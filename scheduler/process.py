@@ -249,7 +249,7 @@ def main(settings: Settings, profile: Profile) -> int:
     from engine.queue.keys import Keys
     from engine.store import open_store
 
-    client, keys = connect(settings.redis_url, "api"), Keys(settings.redis_namespace)
+    client, keys = connect(settings.redis_url, "api", settings.redis_ca_file), Keys(settings.redis_namespace)
     store = open_store(settings)
     hints = Hints(client, keys)
 

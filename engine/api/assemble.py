@@ -179,9 +179,9 @@ class Parts:
             raise StartError("The API needs the broker's address: set REDIS_URL, or start the engine.")
         self.settings, self.profile, self.owner = settings, profile, owner
         self.keys = Keys(settings.redis_namespace)
-        self.client = connect(settings.redis_url, "api")
-        self._quick = connect(settings.redis_url, "hint")
-        self._patient = connect(settings.redis_url, "worker")
+        self.client = connect(settings.redis_url, "api", settings.redis_ca_file)
+        self._quick = connect(settings.redis_url, "hint", settings.redis_ca_file)
+        self._patient = connect(settings.redis_url, "worker", settings.redis_ca_file)
         self.store: Transport = open_store(settings)
         self.reader: Transport = _reader(settings, self.store)
         self.hints = Hints(self.client, self.keys)

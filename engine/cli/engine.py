@@ -112,10 +112,14 @@ def _worker(args: argparse.Namespace) -> int:
     profile = common.profile()
     settings = common.settings(profile)
     logs.configure(f"worker-{args.pool}", profile if child.supervised() else None, form=settings.log_format)
-    if not child.supervised() and settings.worker_health_port is not None:
-        from engine.api import beside  # in a container each worker answers for itself
+    if not child.supervised():  # a host has looked already
+        from engine.queue import fitness
 
-        beside.serve_health(profile, settings)
+        fitness.check(settings)
+        if settings.worker_health_port is not None:
+            from engine.api import beside  # in a container each worker answers for itself
+
+            beside.serve_health(profile, settings)
     code = worker.main(args.pool, settings=settings, profile=profile)
     worker.leave(code)
     return code

@@ -162,8 +162,10 @@ class Host:
         self._supervisor.launch(self._endpoints)
         _preload()
         from engine.api import assemble
+        from engine.queue import fitness
 
         self._supervisor.wait_services(self._check_stop, self._tell)
+        fitness.check(self._supervisor.settings)
         tokens = Tokens(self._supervisor.settings.admin_token or new_token())
         parts = assemble.parts(self._supervisor.settings, self.profile, owner=f"host/{self._pid}")
         self._parts = parts

@@ -63,7 +63,7 @@ class WorkerProcess:
         self._sync: Deps | None = None
         self._sync_lock = threading.Lock()
         keys = Keys(settings.redis_namespace)
-        client = connect(settings.redis_url, "worker")
+        client = connect(settings.redis_url, "worker", settings.redis_ca_file)
         self.stats = Stats(store)
         self.reconciler = Reconciler(store, client, keys, from_settings(settings))
         options = BrokerOptions(

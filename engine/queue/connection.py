@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import redis
@@ -12,6 +13,7 @@ from redis.client import PubSub
 from redis.retry import Retry
 
 from engine.errors import BrokerUnavailable, SettingsError
+from engine.queue.refusals import sentence
 
 Role = Literal["worker", "api", "hint"]
 
@@ -19,15 +21,22 @@ Role = Literal["worker", "api", "hint"]
 # the reconciler puts back what it could not say.
 _LIMITS: dict[Role, tuple[float, float]] = {"worker": (2.0, 5.0), "api": (1.0, 2.0), "hint": (0.25, 0.25)}
 
+# After these another connection may find what this one does not: it is dropped.
+_LOST = (redis.ConnectionError, redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
 
-def connect(url: str, role: Role) -> redis.Redis:
+
+def connect(url: str, role: Role, ca_file: str | None = None) -> redis.Redis:
     """A client of the broker at ``url`` (``redis://`` or ``rediss://``). Does not connect yet.
 
+    ``ca_file``: PEM file of the authority that a TLS server is checked by; none: those that the system knows.
+
     One repeat after a lost connection, none after a time limit: a connection that idled through a
-    restart of the broker costs nothing, and a broker that hangs is not waited for twice.
+    restart of the broker costs nothing, and a broker that hangs is not waited for twice. A server that became
+    a replica counts as lost: the name may lead to another by now.
 
     Raises:
-        SettingsError: the URL is none that redis-py understands (the message does not repeat it).
+        SettingsError: the URL is none that redis-py understands (the message does not repeat it), or there is
+            no such file.
     """
     to_connect, to_answer = _LIMITS[role]
     options: dict[str, Any] = {
@@ -36,9 +45,13 @@ def connect(url: str, role: Role) -> redis.Redis:
         "socket_timeout": to_answer,
         "socket_keepalive": True,
         "protocol": 2,
-        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        "retry": Retry(NoBackoff(), 1, supported_errors=_LOST),
         "health_check_interval": 0,
     }
+    if ca_file and url.startswith("rediss://"):
+        if not Path(ca_file).is_file():
+            raise SettingsError(f"SYNCDESK_REDIS_CA_FILE names no file: {ca_file}.", setting="redis_ca_file")
+        options["ssl_ca_certs"] = ca_file
     try:
         return redis.Redis.from_url(url, **options)
     except ValueError as error:
@@ -70,7 +83,7 @@ class Line:
         try:
             self._connection.send_command(*args)
             return self._connection.read_response()
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
+        except (*_LOST, redis.TimeoutError, OSError):
             self._connection.disconnect()
             raise
 
@@ -88,21 +101,5 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except redis.RedisError as error:
-        raise BrokerUnavailable(_sentence(error), cause=type(error).__name__) from error
-    except OSError as error:
-        raise BrokerUnavailable("Redis cannot be reached.", cause=type(error).__name__) from error
-
-
-def _sentence(error: redis.RedisError) -> str:
-    if isinstance(error, redis.AuthenticationError):
-        return "Redis refuses our password."
-    if isinstance(error, redis.TimeoutError):
-        return "Redis does not answer in time."
-    if isinstance(error, redis.BusyLoadingError):
-        return "Redis is still loading its data."
-    if isinstance(error, redis.ConnectionError):
-        return "Redis cannot be reached."
-    if isinstance(error, redis.ResponseError) and str(error).startswith("OOM"):
-        return "Redis is out of memory and takes no new jobs."
-    return "Redis refuses a command."
+    except (redis.RedisError, OSError) as error:
+        raise BrokerUnavailable(sentence(error), cause=type(error).__name__) from error
