@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.faults import processes
+from tests.faults import clocks, crowds, elsewhere, processes, services
 from tests.faults.run import Fault
+from tests.faults.world import Shape
+
+_OWN_BROKER = Shape(own_broker=True)
+_CLOCK = Shape(clock=True)
 
 
 def faults() -> dict[str, Fault]:
@@ -12,7 +16,28 @@ def faults() -> dict[str, Fault]:
         Fault("worker_killed", processes.worker_killed),
         Fault("workers_killed", processes.workers_killed),
         Fault("worker_stopped", processes.worker_stopped),
+        Fault("worker_over_memory", processes.over_memory, Shape({"SYNCDESK_WORKER_MEMORY_MB": "96"})),
         Fault("host_killed", processes.host_killed),
         Fault("scheduler_killed", processes.scheduler_killed),
+        Fault("broker_killed", services.broker_killed),
+        Fault("broker_away", services.broker_away, _OWN_BROKER),
+        Fault("broker_emptied", services.broker_emptied),
+        Fault("broker_replaced", services.broker_replaced, _OWN_BROKER),
+        Fault("database_killed", services.database_killed),
+        Fault("connections_cut", services.connections_cut),
+        Fault("database_read_only", services.database_read_only),
+        Fault("disk_full", services.disk_full, Shape(tmpfs_mb=700)),
+        Fault("bank_down", elsewhere.bank_down),
+        Fault("bank_dripping", elsewhere.bank_dripping),
+        Fault("bank_garbage", elsewhere.bank_garbage),
+        Fault("bank_limits", elsewhere.bank_limits),
+        Fault("mutation_storm", elsewhere.mutation_storm, moves_cursors=True),
+        Fault("clock_forward", clocks.forward, _CLOCK),
+        Fault("clock_back", clocks.back, _CLOCK),
+        Fault("poison", crowds.poison),
+        Fault("webhooks_flood", crowds.webhooks_flood, Shape({"PLAID_WEBHOOK_SECRET": crowds.SECRET})),
+        Fault("delayed_behind", crowds.delayed_behind),
+        Fault("two_hosts", crowds.two_hosts),
+        Fault("replicas", crowds.replicas),
     ]
     return {fault.name: fault for fault in table}

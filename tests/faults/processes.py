@@ -8,6 +8,7 @@ import time
 
 import psutil
 
+from tests.faults.run import LASTS_S
 from tests.faults.world import World
 
 WORKERS = ("worker-sync", "worker-events")
@@ -45,3 +46,8 @@ def host_killed(world: World) -> None:
     world.engine.process.kill()
     world.engine.process.wait(10)
     world.engine.up(wait=False)
+
+
+def over_memory(world: World) -> None:
+    """Workers whose limit is less than they need go on being replaced."""
+    time.sleep(LASTS_S)

@@ -53,6 +53,11 @@ class Event:
     body: dict[str, Any]
     changes: int
 
+    @property
+    def long(self) -> bool:
+        """Whether it takes several pages."""
+        return self.changes >= LONG
+
 
 @dataclass
 class _Book:

@@ -58,11 +58,9 @@ def test_the_comparison_sees_what_is_wrong(base: Base) -> None:
         world.start()
         assert _difference(world) == Difference(True, 0, 0, "")
         for wrong, words in WRONGS.items():
-            with world.database() as connection:
-                connection.autocommit = False
+            with world.database() as connection, connection.transaction(force_rollback=True):
                 connection.execute(wrong)
-                found = truth.snapshot(connection)
-                connection.rollback()
+                found = truth.read(connection)
             with world.bank.control() as control:
                 assert truth.compare(found, truth.truth(control), base.tops, None).words == words, wrong
 

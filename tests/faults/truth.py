@@ -114,7 +114,14 @@ def unfinished(connection: psycopg.Connection[Any]) -> int:
 
 
 def snapshot(connection: psycopg.Connection[Any]) -> Snapshot:
-    """Read everything that is compared."""
+    """Read everything that is compared, as of one moment."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read")
+        return read(connection)
+
+
+def read(connection: psycopg.Connection[Any]) -> Snapshot:
+    """The same within the caller's transaction."""
     facts, rows = {}, {}
     for found in connection.execute(_ROWS):
         facts[found[0], found[1]] = found[2:9]
@@ -142,7 +149,7 @@ def truth(control: BankControl) -> dict[tuple[str, str], Facts]:
 def compare(
     now: Snapshot, bank: Mapping[tuple[str, str], Facts], tops: Mapping[str, int], undisturbed: Snapshot | None
 ) -> Difference:
-    """``undisturbed``: the same script without a fault; None where this is that world, or where cursors had to move.
+    """``undisturbed``: the same script without a fault; None where this is that world.
 
     Lost: rows that the bank has and the database has not, or has otherwise. Doubled: rows that came or went more than
     once by their history, that two bills claim, or that the bank has no more.

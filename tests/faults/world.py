@@ -16,7 +16,9 @@ import redis
 
 from engine.host import postgres, valkey
 from engine.host.binaries_process import free_port
-from engine.profile import Profile
+from engine.profile import Profile, prepare
+from engine.secrets.keeper import Keeper
+from engine.secrets.sealing import MASTER_KEY
 from tests.faults import base as bases
 from tests.faults import truth
 from tests.faults.bank import BankProcess, Player, rewrite_address
@@ -34,11 +36,14 @@ USUAL = {"SYNCDESK_BACKUP_EVERY_S": "10"}
 
 @dataclass(frozen=True)
 class Shape:
-    """How a world differs from the usual one. ``tmpfs_mb``: the profile lies on a small disk of its own."""
+    """How a world differs from the usual one.
+
+    ``own_broker``: Redis is the person's, not the engine's. ``tmpfs_mb``: the profile lies on a small disk of its own.
+    ``clock``: the engine's clock can be shifted (`tests.faults.clocks`).
+    """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     own_broker: bool = False
-    proxy: bool = False
     tmpfs_mb: int = 0
     clock: bool = False
 
@@ -58,6 +63,7 @@ class World:
         self.events: list[Event] = script(base.items, base.today, count=events)
         self.player = Player(self.bank, self.events, base.tops, PER_SECOND)
         self._ends = contextlib.ExitStack()
+        self._broker: valkey.Valkey | None = None
 
     def environment(self) -> dict[str, str]:
         """Of the engine."""
@@ -72,6 +78,12 @@ class World:
         """Bring bank and engine up; nothing happens yet."""
         shutil.copyfile(self.base.journal, self.journal)
         rewrite_address(self.journal, self.base.api_port, self.api_port)
+        if self.shape.own_broker:
+            self._start_broker()
+        if self.shape.clock:
+            from tests.faults.clocks import Clock
+
+            self.engine.environment |= Clock(self.beside("clock")).environment()
         self.bank.start()
         self.engine.up(wait=False)
         self.bank.ready()
@@ -86,8 +98,49 @@ class World:
         self._ends.close()
         self.engine.end()
         self.bank.end()
+        if self._broker is not None:
+            self._broker.stop()
+
+    def _start_broker(self) -> None:
+        profile = Profile("broker", self.beside("broker"))
+        prepare(profile)
+        self._broker = valkey.Valkey(profile)
+        self._broker.start()
+        self.engine.environment["REDIS_URL"] = self._broker.url
+
+    @property
+    def broker(self) -> valkey.Valkey:
+        """The person's own."""
+        assert self._broker is not None
+        return self._broker
+
+    def beside(self, name: str) -> Path:
+        """A folder beside the profile, removed with it."""
+        folder = self.folder.with_name(f"{self.folder.name}.{name}")
+        folder.mkdir(exist_ok=True, mode=0o755)
+        return folder
+
+    def elsewhere(self) -> dict[str, str]:
+        """The environment of another host or worker on the same database and broker."""
+        database, broker = postgres.running_url(self.profile), valkey.running_url(self.profile)
+        key = Keeper(self.profile, {"SYNCDESK_SECRETS": "file"}).get(MASTER_KEY)
+        assert database, "the database does not run"
+        assert broker, "the broker does not run"
+        assert key, "there is no master key"
+        addresses = {"DATABASE_URL": database, "REDIS_URL": broker, "SYNCDESK_PLAID_URL": self.bank.url}
+        return {**USUAL, **addresses, "SYNCDESK_MASTER_KEY": key}
 
     # -- looking
+
+    def runs(self, item_id: str) -> bool:
+        """Whether a sync of this item runs."""
+        query = (
+            "select exists (select from syncdesk.item_leases l join syncdesk.items i on i.id = l.item_id"
+            " where i.plaid_item_id = %s and l.expires_at > clock_timestamp())"
+        )
+        with self.database() as connection:
+            row = connection.execute(query, [item_id]).fetchone()
+        return bool(row and row[0])
 
     def database(self) -> psycopg.Connection[Any]:
         """A connection of one's own.
@@ -161,4 +214,7 @@ def opened(base: Base, shape: Shape, events: int = EVENTS) -> Iterator[World]:
             subprocess.run(["umount", "--lazy", str(folder)], check=False)
         shutil.rmtree(folder, ignore_errors=True)
         for left in folder.parent.glob(f"{folder.name}.*"):
-            left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
