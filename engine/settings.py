@@ -118,6 +118,12 @@ class Settings:
     backoff_jitter: float = _setting(0.2, "SYNCDESK_BACKOFF_JITTER", "Share by which a wait varies", low=0, high=1)
     keep_failed: int = _setting(50, "SYNCDESK_KEEP_FAILED", "Failed jobs kept a queue", low=1, high=1_000_000)
     keep_done: int = _setting(10, "SYNCDESK_KEEP_DONE", "Completed jobs kept a queue", low=0, high=100_000)
+    bulk_hold_s: float = _setting(
+        10.0, "SYNCDESK_BULK_HOLD_S", "Time in which a bulk action can be undone, seconds", low=0, high=3600
+    )
+    bulk_per_second: int = _setting(
+        20, "SYNCDESK_BULK_PER_SECOND", "Jobs of a queue that bulk retries release a second", low=1, high=1000
+    )
     lease_s: float = _setting(8.0, "SYNCDESK_LEASE_S", "A job's lease, renewed every quarter of it", low=1, high=300)
     backup_every_s: int = _setting(900, "SYNCDESK_BACKUP_EVERY_S", "Backup sync interval", low=2, high=86400)
     matching: Literal["rules", "simple"] = _setting(

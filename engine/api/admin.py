@@ -8,7 +8,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.api import admin_banks, admin_bills, admin_jobs, admin_operation, types
+from engine.api import admin_banks, admin_bills, admin_bulk, admin_jobs, admin_operation, types
 from engine.api import overview as first_page
 from engine.api.admin_jobs import SpanQuery
 from engine.api.auth import RANK
@@ -101,6 +101,7 @@ def routes(fan: Fan) -> list[Route]:
             answer=dict[str, Any],
         ),
         *admin_jobs.routes(),
+        *admin_bulk.routes(),
         *admin_banks.routes(),
         *admin_bills.routes(),
         *admin_operation.routes(),

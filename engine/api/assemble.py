@@ -12,6 +12,7 @@ from engine.api import types
 from engine.api.auth import Tokens
 from engine.api.context import Context, HostControl
 from engine.errors import StartError
+from engine.jobs.bulk import BulkDriver
 from engine.profile import Profile
 from engine.queue import buckets, events
 from engine.queue.connection import connect
@@ -189,6 +190,7 @@ class Parts:
         self.view = View(self.client, self.keys, settings.max_attempts)
         self.control = Control(self.client, self.keys, self.store)
         self.bus = Bus(self._patient, self.keys)
+        self.bulk = BulkDriver(self.store, self.hints, self.control, self.publish, f"{owner}/{uuid.uuid4()}")
         self.reconciler = Reconciler(self.store, self._patient, self.keys, from_settings(settings))
 
     def publish(self, topic: str, identifier: str | None = None) -> None:

@@ -535,7 +535,7 @@ class LinkStart(Struct):
 class Event(Struct):
     """One line of ``GET /api/events``: what kind of thing changed; clients fetch what they show.
 
-    Topics: engine, queues, jobs, items, runs, bills, workers, schedule, notices, hello.
+    Topics: engine, queues, jobs, bulks, items, runs, bills, workers, schedule, notices, hello.
     """
 
     topic: str

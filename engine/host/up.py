@@ -234,6 +234,7 @@ class Host:
         run = parts.reconciler.run
         self._reconciling = threading.Thread(target=run, args=(self._stop,), name="reconciler", daemon=True)
         self._reconciling.start()
+        threading.Thread(target=parts.bulk.run, args=(self._stop,), name="bulk", daemon=True).start()
 
     def _free(self, prefix: str, counted: bool) -> None:
         """Give back at once what a worker that ended held, in Redis and in Postgres."""

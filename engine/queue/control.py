@@ -92,13 +92,19 @@ class Control:
         """
         return self._move(job_id, "now") != ""
 
+    def change_lane(self, job_id: str, lane: str) -> bool:
+        """Put a job that has not started into another lane, behind those in it. False: there is no such live job.
+
+        Raises: as `cancel`.
+        """
+        with translated():
+            state = str(scripts.run(self._client, self._keys, "lane", job_id, lane))
+        return _not_begun(state, job_id) != ""
+
     def _move(self, job_id: str, what: str) -> str:
         with translated():
             state = str(scripts.run(self._client, self._keys, "move", job_id, what))
-        if state in ("running", "done", "failing"):
-            words = {"running": "runs already", "done": "is done already", "failing": "is being recorded as failed"}
-            raise Conflict(f"This job {words[state]}.", job=job_id)
-        return state
+        return _not_begun(state, job_id)
 
     # ------------------------------------------------------------ workers
 
@@ -153,3 +159,10 @@ class Control:
                     self._client.zrem(self._keys.workers, worker_id)
                     self._client.delete(self._keys.worker(worker_id))
             return count
+
+
+def _not_begun(state: str, job_id: str) -> str:
+    if state in ("running", "done", "failing"):
+        words = {"running": "runs already", "done": "is done already", "failing": "is being recorded as failed"}
+        raise Conflict(f"This job {words[state]}.", job=job_id)
+    return state

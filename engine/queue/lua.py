@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.queue.lua_common import PRELUDE
+from engine.queue.lua_lane import LANE
 
 # ARGV: id queue lane user key actor args kwargs item institution trigger correlation delay again urgent
 # again: a job of this key that runs is followed by one more; urgent: one that waits for its time runs now. So does one
@@ -240,6 +241,7 @@ SOURCES: Final[dict[str, str]] = {
     "counts": COUNTS,
     "waiting": WAITING,
     "move": MOVE,
+    "lane": LANE,
     "bucket": BUCKET,
 }
 
