@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.cli import common
-from engine.errors import NotRunningError, UsageError
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.matching.evaluate import World
-    from engine.store import Transport
 
 DEFAULT_USER = "me"
 _NEEDED = ("name", "cadence", "anchor_date")
@@ -108,7 +106,7 @@ def _import(args: argparse.Namespace) -> int:
     from engine.sync.rematch import rematch
 
     bills = read_bills(args.file)
-    with _store() as store:
+    with common.store() as store:
         done = store.call("bills_import", user=args.user, bills=bills)
         mode = common.settings(common.profile()).matching
         counts = rematch(store, done["user_id"], correlation=f"import-{uuid.uuid4().hex[:12]}", mode=mode)
@@ -156,25 +154,3 @@ def _bill(file: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
     if "aliases" in found:
         found["aliases"] = [alias.strip() for alias in found["aliases"].replace("|", ";").split(";") if alias.strip()]
     return found
-
-
-@contextmanager
-def _store() -> Iterator[Transport]:
-    """The configured database, else that of the engine that runs on this profile."""
-    import dataclasses
-
-    from engine.host.postgres import running_url
-    from engine.store import open_store
-
-    profile = common.profile()
-    chosen = common.settings(profile)
-    if not chosen.database_url and not chosen.supabase_url:
-        url = running_url(profile)
-        if url is None:
-            raise NotRunningError(f"No engine runs on profile {profile.name}; start one with `syncdeskctl up`.")
-        chosen = dataclasses.replace(chosen, database_url=url)
-    store = open_store(chosen)
-    try:
-        yield store
-    finally:
-        store.close()

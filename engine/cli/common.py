@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import NotRunningError
@@ -14,6 +16,7 @@ from engine.profile import Profile, choose
 if TYPE_CHECKING:
     from engine.launch import Discovery
     from engine.settings import Settings
+    from engine.store import Transport
 
 
 def profile() -> Profile:
@@ -53,6 +56,32 @@ def engine(of: Profile) -> Discovery:
             raise NotRunningError(f"The engine of profile {of.name} is still starting ({starting.step}).")
         raise NotRunningError(f"No engine runs on profile {of.name}; start one with `syncdeskctl up`.")
     return found
+
+
+@contextmanager
+def store() -> Iterator[Transport]:
+    """The configured database, else that of the engine that runs on this profile.
+
+    Raises:
+        NotRunningError: it is the embedded one, and no engine runs.
+    """
+    import dataclasses
+
+    from engine.host.postgres import running_url
+    from engine.store import open_store
+
+    of = profile()
+    chosen = settings(of)
+    if not chosen.database_url and not chosen.supabase_url:
+        url = running_url(of)
+        if url is None:
+            raise NotRunningError(f"No engine runs on profile {of.name}; start one with `syncdeskctl up`.")
+        chosen = dataclasses.replace(chosen, database_url=url)
+    opened = open_store(chosen)
+    try:
+        yield opened
+    finally:
+        opened.close()
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

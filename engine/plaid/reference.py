@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from engine.plaid.table import CODES, MISSING_KEYS, POLICIES, UNREACHABLE, Policy, Reaction
+from engine.plaid.table import CODES, MASTER_KEY, MISSING_KEYS, POLICIES, UNREACHABLE, Policy, Reaction
 from engine.plaid.words import words
 
 _HEAD = """# Plaid's errors and what Syncdesk does about each
@@ -30,7 +30,11 @@ looked at once a day, and any success makes the link healthy again.
 |---|---|---|---|
 """
 
-_OWN = {MISSING_KEYS: "Syncdesk's own: it has no keys", UNREACHABLE: "Syncdesk's own: no answer of Plaid's"}
+_OWN = {
+    MASTER_KEY: "Syncdesk's own: the access tokens do not open",
+    MISSING_KEYS: "Syncdesk's own: it has no keys",
+    UNREACHABLE: "Syncdesk's own: no answer of Plaid's",
+}
 _JOBS = {
     "ends": "ends, nothing failed",
     "fails": "fails at once, kept with its details",

@@ -68,6 +68,8 @@ STUCK: frozenset[str] = frozenset(
     policy.item for policy in POLICIES.values() if policy.item is not None and policy.job == "fails"
 )
 
+MASTER_KEY = "MASTER_KEY"
+"""Ours: the access tokens cannot be opened with the key that is here."""
 MISSING_KEYS = "API_KEYS_MISSING"
 """Ours, not Plaid's: the install has no keys to call Plaid with."""
 UNREACHABLE = "UNREACHABLE"
@@ -90,7 +92,7 @@ CODES: dict[str, Reaction] = {
     "ITEM_NOT_FOUND": Reaction.REMOVED,
     **dict.fromkeys(
         (
-            MISSING_KEYS, "INVALID_API_KEYS", "UNAUTHORIZED_ENVIRONMENT", "UNAUTHORIZED_ROUTE_ACCESS",
+            MISSING_KEYS, MASTER_KEY, "INVALID_API_KEYS", "UNAUTHORIZED_ENVIRONMENT", "UNAUTHORIZED_ROUTE_ACCESS",
             "INVALID_PRODUCT", "PRODUCT_NOT_ENABLED", "PRODUCTION_ACCESS_REQUIRED", "PRODUCTION_ACCESS_PENDING",
             "PRODUCTION_ACCESS_DENIED", "CREDITS_EXHAUSTED", "TRIAL_CONNECTION_LIMIT",
         ),

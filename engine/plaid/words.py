@@ -155,6 +155,12 @@ _WORDS: dict[str, tuple[str, str, str | None]] = {
         "All syncs are paused. Copy client id and secret from Plaid's dashboard into the settings.",
         "Open settings",
     ),
+    "MASTER_KEY": (
+        "The master key is another one",
+        "All syncs are paused: the access tokens in the database were sealed with a master key that is not here. Put "
+        "the right one into SYNCDESK_MASTER_KEY, or enter the recovery code with `syncdeskctl secrets recover`.",
+        "Open settings",
+    ),
     "INVALID_API_KEYS": (
         "Plaid refuses your keys",
         "All syncs are paused. Each environment has its own secret; check that yours is the one for this environment.",

@@ -11,11 +11,13 @@ import binascii
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from engine.errors import SecretError
+from engine import clock
+from engine.errors import KeyAway, SecretError
 from engine.profile import Profile
 from engine.secrets.keeper import Keeper
 from engine.settings import Settings
@@ -24,6 +26,8 @@ MASTER_KEY = "master_key"
 _VERSION = "v1."
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
+# A key that is not known may have been made meanwhile by a rotation; asking a keyring may cost a person's attention.
+_LOOK_AGAIN_S = 5.0
 
 
 class Sealed(NamedTuple):
@@ -42,16 +46,46 @@ class Secrets:
     def __init__(self, profile: Profile, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._profile = profile
         self._settings = settings
+        # What the profile keeps is asked of the profile each time: a rotation may have changed it since the start.
+        self._given = None if settings.origin.get("master_key") == "keyring" else settings.master_key or None
         self._keeper = Keeper(profile, environ)
         self._keys: dict[str, bytes] | None = None
+        self._looked = clock.monotonic()
 
     def ensure(self) -> str:
         """Make sure that there is a master key, making one for a fresh profile; the id of the key that seals.
 
         Raises:
-            SecretError: the key is malformed, or cannot be read or kept.
+            KeyAway: the key is malformed, or cannot be read or kept.
         """
         return next(iter(self._known()))
+
+    @property
+    def source(self) -> str | None:
+        """Who gives the keys, where it is not the profile: an environment variable, or the file that one names."""
+        if self._given is not None:
+            return "SYNCDESK_MASTER_KEY"
+        return self._settings.master_key_file or None
+
+    def existing(self) -> list[bytes]:
+        """The master keys, the one that seals first; empty where there is none yet. Makes none.
+
+        Raises:
+            KeyAway: they are malformed or cannot be read.
+        """
+        if self.source is None and MASTER_KEY not in self._keeper.names():
+            return []
+        return list(self._known().values())
+
+    def keep(self, keys: Sequence[bytes]) -> None:
+        """Keep these in the profile, the one that seals first.
+
+        Raises:
+            SecretError: they cannot be kept.
+        """
+        with self._lock():
+            self._keeper.set(MASTER_KEY, ",".join(written(key) for key in keys))
+        self._keys = {key_id(key): key for key in keys}
 
     def seal(self, plaintext: str, bound_to: str) -> Sealed:
         """Seal a token for the item ``bound_to``."""
@@ -66,16 +100,21 @@ class Secrets:
         """The token that `seal` sealed for ``bound_to``.
 
         Raises:
-            SecretError: the key is another one, or the text was changed or belongs to another item.
+            KeyAway: the key is another one, or cannot be had.
+            SecretError: the text was changed or belongs to another item.
         """
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         known = self._known()
+        if key_id not in known and clock.monotonic() - self._looked > _LOOK_AGAIN_S:
+            self._keys = None
+            known = self._known()
         if key_id not in known:
-            raise SecretError(
+            raise KeyAway(
                 f"The access tokens were sealed with the master key {key_id}, and the key here is "
-                f"{next(iter(known))}; give Syncdesk the right one in SYNCDESK_MASTER_KEY.",
+                f"{next(iter(known))}. Give Syncdesk the right one in SYNCDESK_MASTER_KEY, or enter the recovery code "
+                "with `syncdeskctl secrets recover`.",
                 key_id=key_id,
             )
         try:
@@ -92,45 +131,54 @@ class Secrets:
 
     def _known(self) -> dict[str, bytes]:
         if self._keys is None:
+            self._looked = clock.monotonic()
             keys = [parse_key(part) for part in self._text().replace("\n", ",").split(",") if part.strip()]
+            if not keys:
+                raise KeyAway("The master key is empty.")
             self._keys = {key_id(key): key for key in keys}
-            if not self._keys:
-                raise SecretError("The master key is empty.")
         return self._keys
 
     def _text(self) -> str:
-        if self._settings.master_key:
-            return self._settings.master_key
+        if self._given is not None:
+            return self._given
         if self._settings.master_key_file:
             try:
                 return Path(self._settings.master_key_file).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
-                raise SecretError(f"The master key cannot be read from {self._settings.master_key_file}.") from error
+                raise KeyAway(f"The master key cannot be read from {self._settings.master_key_file}.") from error
         return self._keeper.get(MASTER_KEY) or self._make()
 
     def _make(self) -> str:
         """Make the profile's key. Two processes that come here at once must end with the same one."""
-        from filelock import FileLock
-
-        self._profile.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with FileLock(self._profile.root / "secrets.lock", timeout=30):
+        with self._lock():
             made = self._keeper.get(MASTER_KEY)
             if made is None:
                 made = new_key()
                 self._keeper.set(MASTER_KEY, made)
         return made
 
+    def _lock(self) -> AbstractContextManager[Any]:
+        from filelock import FileLock
+
+        self._profile.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return FileLock(self._profile.root / "secrets.lock", timeout=30)
+
 
 def new_key() -> str:
     """A fresh master key as text."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode().rstrip("=")
+    return written(secrets.token_bytes(_KEY_BYTES))
+
+
+def written(key: bytes) -> str:
+    """A master key as the text that `parse_key` reads."""
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
 
 
 def parse_key(text: str) -> bytes:
     """The 32 bytes of a key written as base64 (either alphabet) or as hex.
 
     Raises:
-        SecretError: it is neither; the text itself is not repeated.
+        KeyAway: it is neither; the text itself is not repeated.
     """
     text = text.strip()
     try:
@@ -141,7 +189,7 @@ def parse_key(text: str) -> bytes:
     except (ValueError, binascii.Error):
         key = b""
     if len(key) != _KEY_BYTES:
-        raise SecretError("The master key must be 32 bytes, written as base64 or as 64 hexadecimal digits.")
+        raise KeyAway("The master key must be 32 bytes, written as base64 or as 64 hexadecimal digits.")
     return key
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.errors import SettingsError
+from engine.errors import KeyAway, SettingsError
 from engine.plaid.client import PlaidClient
+from engine.plaid.errors import InstallTrouble
+from engine.plaid.table import MASTER_KEY
 from engine.settings import Settings
 from engine.sync.leases import LeaseKeeper
 
@@ -83,7 +85,8 @@ class Deps:
 
         Raises:
             SettingsError: it belongs to another of Plaid's environments than this profile's keys.
-            SecretError: it cannot be opened.
+            InstallTrouble: the master key is not the one that sealed it, or cannot be had. No item's fault.
+            SecretError: it cannot be opened although the key is there.
         """
         if item["environment"] != self.settings.plaid_env:
             raise SettingsError(
@@ -91,4 +94,7 @@ class Deps:
                 f"{self.settings.plaid_env}; keep a profile for each.",
                 setting="plaid_env",
             )
-        return self.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        try:
+            return self.secrets.unseal(item["access_token"], item["access_key_id"], item_id)
+        except KeyAway as error:
+            raise InstallTrouble(error.message, plaid_code=MASTER_KEY) from error
