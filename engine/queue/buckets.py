@@ -1,4 +1,10 @@
-"""Token buckets in Redis, shared by every worker of the install."""
+"""Token buckets in Redis, one an item and one for the client, shared by every worker of the install.
+
+Each begins with Plaid's published limit. A refusal (HTTP 429) teaches a lower one: half of what was kept to, growing
+back by a twentieth of the published limit a minute. Plaid's codes name the endpoint, not whose limit was met
+(TRANSACTIONS_SYNC_LIMIT is both), so the item's bucket always learns, and the client's when several items are refused
+within a minute. A wipe of Redis forgets what was learned and leaves every bucket half empty.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +13,35 @@ import redis
 from engine.queue import scripts
 from engine.queue.connection import translated
 from engine.queue.keys import Keys
+from engine.queue.lua_buckets import RECOVERY_S
 
 
 def take(
     client: redis.Redis, keys: Keys, name: str, per_minute: float, cost: float = 1.0, *, burst: float | None = None
 ) -> float:
-    """Take ``cost`` from bucket ``name`` that refills at ``per_minute``; seconds to wait where it holds too little.
+    """Take ``cost`` from bucket ``name`` of ``per_minute`` calls; seconds to wait where it holds too little.
 
-    0.0 means taken. Otherwise nothing was taken: wait and ask again. ``burst`` is what a full bucket
-    holds; by default a tenth of a minute's worth, so that a minute's limit is kept over any minute
-    but for that share.
+    0.0 means taken. Otherwise nothing was taken: wait and ask again. ``burst`` is what a full bucket holds, by default
+    a tenth of the limit; with it, no more than ``per_minute`` are taken in any 60 seconds.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    full = burst if burst is not None else max(1.0, per_minute / 10)
     with translated():
-        wait_ms = scripts.run(client, keys, "bucket", name, per_minute, cost, full)
+        wait_ms = scripts.run(client, keys, "bucket", name, per_minute, cost, "" if burst is None else burst)
     return float(wait_ms) / 1000
 
 
 def slow_down(client: redis.Redis, keys: Keys, name: str, per_minute: float, seconds: float) -> None:
-    """Use up ``seconds`` of bucket ``name``, so that everyone who takes from it waits; up to a minute in all.
+    """Plaid refused a call: bucket ``name`` is used up for ``seconds`` more (up to a minute in all) and learns.
+
+    Call it for ``item:<id>`` before ``client``.
 
     Raises:
         BrokerUnavailable: Redis does not answer.
     """
-    take(client, keys, name, per_minute, cost=per_minute * seconds / 60, burst=per_minute)
+    with translated():
+        scripts.run(client, keys, "refused", name, per_minute, seconds * 1000)
+
+
+__all__ = ["RECOVERY_S", "slow_down", "take"]

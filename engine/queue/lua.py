@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.queue.lua_buckets import BUCKET, REFUSED
 from engine.queue.lua_common import PRELUDE
 from engine.queue.lua_lane import LANE
 
@@ -218,20 +219,6 @@ event(id)
 return f[1]
 """
 
-# ARGV: name per_minute cost burst. A leaky bucket kept as one time (GCRA). Answer: ms to wait; 0: taken.
-BUCKET: Final = """
-local key = P .. 'bucket:' .. ARGV[1]
-local step = 60000 / tonumber(ARGV[2])
-local need = step * tonumber(ARGV[3])
-local full = tonumber(redis.call('GET', key) or '0')
-local base = math.max(full, now)
-if base + need - now > step * tonumber(ARGV[4]) and full > now then
-  return math.ceil(base + need - now - step * tonumber(ARGV[4]))
-end
-redis.call('SET', key, string.format('%.3f', base + need), 'PX', math.ceil(base + need - now) + 1000)
-return 0
-"""
-
 SOURCES: Final[dict[str, str]] = {
     "enqueue": ENQUEUE,
     "take": TAKE,
@@ -243,6 +230,7 @@ SOURCES: Final[dict[str, str]] = {
     "move": MOVE,
     "lane": LANE,
     "bucket": BUCKET,
+    "refused": REFUSED,
 }
 
 

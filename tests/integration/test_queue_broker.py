@@ -12,7 +12,7 @@ import dramatiq
 import pytest
 
 from engine.errors import Conflict, UsageError
-from engine.queue import Control, Hints, View, buckets, events, scripts
+from engine.queue import Control, Hints, View, events, scripts
 from engine.queue.broker import Broker
 from engine.queue.jobs import Taken
 from tests.support.queue import Bench, bench
@@ -342,13 +342,6 @@ def test_the_rate_of_a_queue_is_exact(world: Bench) -> None:
 def test_a_limit_below_one_is_refused(world: Bench) -> None:
     with pytest.raises(UsageError):
         Control(world.client, world.keys).limit("transactions", 0, None)
-
-
-def test_token_buckets_hold_their_pace(world: Bench) -> None:
-    got = [buckets.take(world.client, world.keys, "item:x", 600, burst=5) for _ in range(6)]
-    assert got[:5] == [0.0] * 5
-    assert 0 < got[5] <= 0.2
-    until(lambda: buckets.take(world.client, world.keys, "item:x", 600, burst=5) == 0.0, 5)
 
 
 # ---------------------------------------------------------------- what a person does

@@ -109,6 +109,11 @@ class History:
     runs: int = 0
     #: Deliveries that got no answer: Plaid sends them again.
     unheard: list[tuple[str, str, int]] = field(default_factory=list)
+    #: Items of which some news was not told, or that met trouble: only the schedule or a repair brings them up to date.
+    untold: set[int] = field(default_factory=set)
+    forgotten: set[int] = field(default_factory=set)
+    #: Items whose bank still prepares some of their data.
+    unready: set[int] = field(default_factory=lambda: {1})
     _processes: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def begin(self) -> None:
@@ -188,9 +193,12 @@ class History:
 
     def ready(self, item: int, status: str) -> None:
         self._bank("ready", item, fire=None, status=status)
+        if status == "HISTORICAL_UPDATE_COMPLETE":
+            self.unready.discard(item)
         self.tell(item, "once")
 
     def breaks(self, item: int, code: str, told: bool) -> None:
+        self.untold.add(item)
         self._bank("break", item, fire=None, error_code=code)
         if told:
             self.hear("ITEM", "ERROR", item, error={"error_type": "ITEM_ERROR", "error_code": code})
@@ -201,6 +209,7 @@ class History:
 
     def trouble(self, item: int, kind: str, code: str, times: int) -> None:
         """The next ``times`` calls of /transactions/sync for an item go wrong."""
+        self.untold.update(range(len(self.items)))  # keys that Plaid refuses stop all of them
         fault = {"path": "/transactions/sync", "item_id": self.items[item].plaid_id, "kind": kind, "times": times}
         self.shared.bank.do("faults", **fault, **({"error_code": code} if kind == "error" else {}))
 
@@ -208,7 +217,9 @@ class History:
 
     def tell(self, item: int, how: str) -> None:
         """News of an item: not, once, twice (the same delivery again), or stored but not hinted."""
-        if how != "no":
+        if how == "no":
+            self.untold.add(item)
+        else:
             twice = how == "twice"
             self.hear("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE", item, copies=1 + twice, hinted=how != "unhinted")
 
@@ -262,6 +273,8 @@ class History:
 
     def forget_cursor(self, item: int, how: str) -> None:
         """An older backup of the database: no cursor, or one that the bank refuses."""
+        self.untold.add(item)
+        self.forgotten.add(item)
         other = self.shared.rows("select cursor from syncdesk.items where id = %s", self.items[1 - item].id)
         cursor = other[0]["cursor"] if how == "refused" else None
         self.shared.database.execute(
@@ -340,14 +353,21 @@ class History:
         _, page = self.shared.bank.plaid("/transactions/sync", access_token=token, cursor=cursor)
         return len(page["added"]) + len(page["modified"]) + len(page["removed"]), bool(page["has_more"])
 
+    def hear_all(self) -> list[int]:
+        """What was told is dealt with and nothing else asks for a sync; the items that must be up to date now."""
+        for kind, code, number in self.unheard:
+            self.hear(kind, code, number)
+        self._drain()
+        failed = {row["item"] for row in self.shared.rows("select item_id::text as item from syncdesk.failed_jobs")}
+        left_out = self.untold | self.unready
+        return [n for n, item in enumerate(self.items) if n not in left_out and item.id not in failed]
+
     def settle(self) -> None:
-        """The banks are well, their last webhooks come, workers run undisturbed and the schedule goes round."""
+        """The banks are well, workers run undisturbed and the schedule goes round."""
         self.shared.bank.do("faults/clear")
         for number in range(len(self.items)):
             self.ready(number, "HISTORICAL_UPDATE_COMPLETE")
             self.repairs(number)
-        for kind, code, number in self.unheard:
-            self.hear(kind, code, number)
         for _ in range(3):  # a refused install is probed by one bank before the others follow
             self.schedule()
             self._drain()
