@@ -8,7 +8,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.api import admin_banks, admin_bills, admin_bulk, admin_jobs, admin_operation, types
+from engine.api import admin_banks, admin_bills, admin_bulk, admin_jobs, admin_operation, admin_transactions, types
 from engine.api import overview as first_page
 from engine.api.admin_jobs import SpanQuery
 from engine.api.auth import RANK
@@ -104,6 +104,7 @@ def routes(fan: Fan) -> list[Route]:
         *admin_bulk.routes(),
         *admin_banks.routes(),
         *admin_bills.routes(),
+        *admin_transactions.routes(),
         *admin_operation.routes(),
     ]  # fmt: skip
     return table

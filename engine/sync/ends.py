@@ -33,6 +33,11 @@ class RunResult:
     institution: str | None = None
     timing: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def changed(self) -> bool:
+        """Whether any row came, changed or went."""
+        return self.added + self.modified + self.removed > 0
+
 
 class LostLease(SyncdeskError):
     """The run took so long without the database that its item may belong to another one now."""

@@ -23,7 +23,7 @@ from engine.matching.types import MatchInputs
 from engine.plaid import pages
 from engine.plaid.errors import POLICIES, MustRestart, PlaidError, RateLimited, Reaction
 from engine.plaid.pages import Page, account_json
-from engine.sync import turns
+from engine.sync import postings, turns
 from engine.sync.arrivals import Arrivals
 from engine.sync.deps import Deps
 from engine.sync.ends import LostLease, RunResult, TooLong, error_json
@@ -83,6 +83,8 @@ def run_item(deps: Deps, item_id: str, *, job_id: str, trigger: str, correlation
             raise
     run.tell(result)
     run.clear()
+    if result.changed:
+        postings.guess(deps, item_id, result.run_id, correlation)
     return result
 
 

@@ -41,7 +41,7 @@ syncs = st.lists(
         st.lists(rows, max_size=4),
         st.lists(rows, max_size=2),
         st.lists(st.sampled_from(IDS), max_size=2),
-        st.sampled_from(["one page", "pages", "replay", "note"]),
+        st.sampled_from(["one page", "pages", "replay", "note", "undo"]),
     ),
     min_size=1,
     max_size=6,
@@ -117,6 +117,8 @@ def test_fold_of_history_is_the_row(store: Transport, database_url: str, bank: S
             bank.answer(SYNC, page(added, modified, removed, cursor=cursor))
         if how == "note":
             _annotate(world, f"note {number}")
+        if how == "undo":
+            _undo(world)
         assert world.sync().state == "done"
         rows_now = stored(world)
         for identity, row in rows_now.items():
@@ -125,18 +127,31 @@ def test_fold_of_history_is_the_row(store: Transport, database_url: str, bank: S
             if "replaced_by" in row and "note" in row:
                 told.setdefault("note", row["note"])
             assert plain(told) == plain(row), identity
+            assert as_of_now(world, identity) == fold(world.history(identity)), identity
         live = world.row()["transactions"]
         assert live == sum(not row["removed"] for row in rows_now.values())
     world.deps.plaid.close()
 
 
+def as_of_now(world: World, identity: str) -> dict[str, Any]:
+    """What the API tells of a transaction."""
+    found = world.rows(
+        "select id from syncdesk.transactions where item_id = %s and transaction_id = %s", world.item, identity
+    )
+    state: dict[str, Any] = world.deps.store.call("transaction_get", id=found[0]["id"], as_of=None)["state"]
+    return state
+
+
 def _annotate(world: World, note: str) -> None:
-    """As the console does it: the row and its history line together."""
-    world.execute(
-        "with noted as (update syncdesk.transactions set note = %s where item_id = %s and removed_at is null"
-        " returning item_id, user_id, transaction_id, note)"
-        " insert into syncdesk.transaction_history (item_id, user_id, transaction_id, change, new, source)"
-        " select item_id, user_id, transaction_id, 'noted', jsonb_build_object('note', note), 'person' from noted",
-        note,
+    for row in world.live().values():
+        world.deps.store.call("transaction_annotate", id=row["id"], changes={"note": note}, correlation="c")
+
+
+def _undo(world: World) -> None:
+    guessed = world.rows(
+        "select t.id from syncdesk.posting_guesses g join syncdesk.transactions t"
+        " on t.item_id = g.item_id and t.transaction_id = g.posted_id where g.undone_at is null and g.item_id = %s",
         world.item,
     )
+    for row in guessed[:1]:
+        world.deps.store.call("posting_undo", id=row["id"], correlation="c")
