@@ -266,6 +266,9 @@ class JobPage(Struct):
 
 
 class FailureGroup(Struct):
+    """``open_jobs``: what a retry reaches; ``failed``: jobs that are still kept. A muted group is in no badge and alarms
+    nobody until ``count`` passes ``muted_until``; ``rule_version``: the rule that grouped it."""
+
     fingerprint: str
     rule_version: int
     code: str
@@ -278,6 +281,9 @@ class FailureGroup(Struct):
     first_seen: str
     last_seen: str
     hours: list[int]
+    failed: int = 0
+    muted: bool = False
+    muted_until: int | None = None
 
 
 class FailureGroups(Struct):

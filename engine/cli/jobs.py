@@ -1,11 +1,11 @@
-"""``syncdeskctl jobs``: list, retry and discard jobs."""
+"""``syncdeskctl jobs``: list, retry, discard and move jobs."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from engine.cli import common, remote
+from engine.cli import common, jobs_bulk, remote
 from engine.errors import SyncdeskError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ MOST = 500
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``jobs`` and its commands."""
-    group = commands.add_parser("jobs", help="jobs: list, retry, discard")
+    group = commands.add_parser("jobs", help="jobs: list, retry, discard, move")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="jobs by state, newest failures first")
     listing.add_argument("--state", choices=STATES)
@@ -26,17 +26,17 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     listing.add_argument("--limit", type=int, default=50, help=f"how many, {MOST} at most")
     common.add_json(listing)
     listing.set_defaults(run=_list)
-    for name, run, words in (
-        ("retry", _retry, "run failed or discarded jobs again"),
-        ("discard", _discard, "put failed jobs aside (retry brings them back)"),
+    for name, words in (
+        ("retry", "run failed or discarded jobs again"),
+        ("discard", "put failed jobs aside (retry brings them back)"),
     ):
         command = actions.add_parser(name, help=words)
         command.add_argument("ids", nargs="*", metavar="JOB")
-        if name == "retry":
-            command.add_argument("--group", metavar="FINGERPRINT", help="all that one cause hit")
-        command.add_argument("--all", action="store_true", help="all that failed")
+        command.add_argument("--group", metavar="FINGERPRINT", help="all that one cause hit")
+        jobs_bulk.add_filter(command)
         common.add_json(command)
-        command.set_defaults(run=run)
+        command.set_defaults(run=_act, verb=name)
+    jobs_bulk.register(actions)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -55,39 +55,14 @@ def _list(args: argparse.Namespace) -> int:
     return remote.show(args, page, text)
 
 
-def _retry(args: argparse.Namespace) -> int:
-    from engine.api import types
-
-    if sum((bool(args.ids), args.group is not None, args.all)) != 1:
-        raise UsageError("Name jobs, or one --group, or say --all.")
+def _act(args: argparse.Namespace) -> int:
+    """Single jobs at once, each with its answer; many as one bulk action."""
+    if jobs_bulk.chosen(args):
+        return jobs_bulk.run(args)
+    if not args.ids:
+        raise UsageError("Name jobs, or a --filter, or say --all.")
     with remote.client() as engine:
-        if args.ids:
-            return _each(args, engine, args.ids, "retry")
-        groups = engine.get("failures", types.FailureGroups, span="7d").groups
-        chosen = [group for group in groups if args.all or group.fingerprint == args.group]
-        if args.group is not None and not chosen:
-            raise UsageError("There is no such group of failures in the last 7 days.")
-        ids: list[str] = []
-        for group in chosen:
-            if group.open_jobs:
-                done = engine.act(f"failures/{group.fingerprint}/retry", types.GroupRetry(group.open_jobs))
-                ids += done.ids
-    count = len(ids)
-    text = f"{count} job{'' if count == 1 else 's'} run again." if count else "Nothing to retry."
-    common.show(args, {"ok": True, "ids": ids}, text)
-    return 0
-
-
-def _discard(args: argparse.Namespace) -> int:
-    from engine.api import types
-
-    if bool(args.ids) == args.all:
-        raise UsageError("Name jobs, or say --all.")
-    with remote.client() as engine:
-        ids = args.ids or [
-            job.id for page in engine.pages("jobs", types.JobPage, state="failed", limit=MOST) for job in page.jobs
-        ]
-        return _each(args, engine, ids, "discard")
+        return _each(args, engine, args.ids, args.verb)
 
 
 def _each(args: argparse.Namespace, engine: Client, ids: list[str], verb: str) -> int:
