@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dramatiq
 
 from engine.errors import BrokerUnavailable
+from engine.jobs import causes
 from engine.jobs.pace import Later
 from engine.plaid.errors import POLICIES, PlaidError
 from engine.queue.broker import Broker
@@ -56,6 +57,7 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
             if POLICIES[error.reaction].job != "ends":
                 raise
             # No failure of the job: what the item (or the install) shows says it, and the next trigger tries again.
+            job.past = causes.past(error)
             job.counts = {"state": error.reaction.value, "code": error.plaid_code, "request_id": error.request_id}
             return
         if result.state in ("busy", "stale"):
@@ -63,6 +65,8 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
         if result.state == "waiting":
             raise Later("Plaid's limits allow the next call later.", result.wait_s)
         job.outcome = Outcome("done", more=result.wanted_more)
+        if result.pages:
+            job.past = (causes.PLAID, causes.bank(job.job.institution))
         job.counts = {
             "state": result.state,
             "pages": result.pages,

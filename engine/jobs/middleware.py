@@ -13,6 +13,7 @@ from typing import Any
 import dramatiq
 
 from engine import logs
+from engine.jobs import causes
 from engine.jobs.failures import describe, fingerprint
 from engine.jobs.pace import again
 from engine.jobs.stats import Stats
@@ -67,13 +68,18 @@ class Attempts(dramatiq.Middleware):
         if exception is None:
             if message.outcome is None:
                 message.outcome = Outcome("done")
+            message.outcome.past = (*causes.past(None), *message.past)
             return
         job = message.job
         found = describe(exception, job.institution)
         group = fingerprint(exception, found, job.queue, job.institution)
         error = json.dumps({**found.json(), "group": group})
         repeat = again(exception, self._settings, tries=job.tries, start=job.start)
-        if repeat is None:
+        cause, past = causes.shared(exception, job.institution), causes.past(exception)
+        if cause and cause == job.early:
+            # It only tried whether the cause is over; its own turn comes when it was due anyway.
+            message.outcome = Outcome("retry", error=error, counts=False, forget=True, cause=cause, past=past)
+        elif repeat is None:
             message.outcome = Outcome("failed", error=error, exception=exception)
         else:
             message.outcome = Outcome(
@@ -83,6 +89,8 @@ class Attempts(dramatiq.Middleware):
                 counts=repeat.counts,
                 forget=repeat.forget,
                 exception=exception,
+                cause=cause,
+                past=past,
             )
 
 

@@ -230,6 +230,8 @@ class Consumer(dramatiq.Consumer):
                     dramatiq.message.generate_unique_id(),
                     room,
                     self._lease_ms,
+                    outcome.cause,
+                    "\n".join(outcome.past),
                 )
             except (redis.RedisError, OSError) as error:
                 tries += 1

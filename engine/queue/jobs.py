@@ -17,7 +17,10 @@ MAX_ARGUMENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A job that this process runs now. ``start`` is its number among the job's starts, from 1."""
+    """A job that this process runs now. ``start`` is its number among the job's starts, from 1.
+
+    ``early``: the shared cause for which it waits and which it tries before its time (`engine.queue.lua_causes`).
+    """
 
     id: str
     queue: str
@@ -36,6 +39,7 @@ class Taken:
     final: str
     waited_ms: int
     key: str
+    early: str = ""
 
     @classmethod
     def from_script(cls, queue: str, text: str) -> Taken:
@@ -59,6 +63,7 @@ class Taken:
             final=row[13],
             waited_ms=int(row[14]),
             key=row[15],
+            early=row[16],
         )
 
     def message(self) -> Message[Any]:
@@ -95,6 +100,8 @@ class Outcome:
     forget: bool = False
     more: bool = False
     exception: BaseException | None = None
+    cause: str = ""
+    past: tuple[str, ...] = ()
 
 
 class Proxy(MessageProxy):
@@ -106,6 +113,7 @@ class Proxy(MessageProxy):
         self.outcome: Outcome | None = None
         self.began = monotonic()
         self.counts: dict[str, Any] = {}  # what an actor adds to the line of its end
+        self.past: tuple[str, ...] = ()  # shared causes of failure that it met in good health
 
     @property
     def duration_ms(self) -> int:

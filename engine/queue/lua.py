@@ -5,9 +5,9 @@ cluster). Only commands that Valkey, Redis 6.2 and the stand-in know. Times are 
 milliseconds. Arguments travel as one JSON list of strings (`engine.queue.scripts.run`).
 
 A job's hash: ``state queue actor args kwargs lane user item institution trigger correlation key queued
-ready due starts tries lost final worker started finished again*`` and, for each numbered start *n*, its
-part of the ledger: ``s<n>`` started, ``w<n>`` worker, ``r<n>`` ready since, ``e<n>`` ended, ``o<n>``
-outcome, ``x<n>`` error as JSON.
+ready due starts tries lost final worker started finished again* cause early early_due freed`` and, for
+each numbered start *n*, its part of the ledger: ``s<n>`` started, ``w<n>`` worker, ``r<n>`` ready since,
+``e<n>`` ended, ``o<n>`` outcome, ``x<n>`` error as JSON.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ if key ~= '' then
         redis.call('ZADD', P .. 'delayed:' .. queue, int(rest), current)
       else
         redis.call('ZREM', P .. f[1] .. ':' .. queue, current)
+        leave(queue, current)
         waiting(queue, current, lane, f[3], false)
       end
       wake(queue)
@@ -77,10 +78,12 @@ local jobs, wait = take(ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 
 return {wiped, wait, jobs}
 """
 
-# ARGV: id queue worker n outcome error delay counts keep_done more successor room lease
+# ARGV: id queue worker n outcome error delay counts keep_done more successor room lease cause past
 # outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased). counts: 1 an attempt, 0 none,
-# -1 not even a start.
-SETTLE: Final = """
+# -1 not even a start. cause: what others share that made it fail; past: such causes that it went past, a line each.
+SETTLE: Final = (
+    TALLY
+    + """
 local function forget_again(key)
   redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation', 'again_urgent')
 end
@@ -107,7 +110,7 @@ if mine then
       size = size - 1
     end
   elseif outcome == 'retry' then
-    local due = int(now + tonumber(ARGV[7]))
+    local due = retry_of(queue, id, now + tonumber(ARGV[7]), ARGV[14] or '')
     if ARGV[8] == '-1' then -- nothing happened that the ledger should tell
       redis.call('HDEL', key, 's' .. n, 'w' .. n, 'r' .. n)
       redis.call('HINCRBY', key, 'starts', -1)
@@ -125,6 +128,7 @@ if mine then
   elseif outcome == 'back' then
     give_back(queue, id, false)
   end
+  ended(ARGV[15] or '')
   if follows then
     create(queue, ARGV[11], g[11] or g[1], g[2], g[3] or '', g[4], g[5], g[6], g[7] or '', g[8] or '',
       g[12] or g[9], g[13] or g[10], g[14] and 0 or spaced(queue, f[4]))
@@ -207,6 +211,7 @@ local f = redis.call('HMGET', key, 'state', 'queue', 'lane', 'user', 'key', 'fin
 if not f[1] then return '' end
 if f[1] == 'running' or f[1] == 'done' or f[6] then return f[6] and 'failing' or f[1] end
 if f[1] == 'waiting' then pull(f[2], f[3], f[4], id) else redis.call('ZREM', P .. f[1] .. ':' .. f[2], id) end
+leave(f[2], id)
 if ARGV[2] == 'cancel' then
   drop_hint(f[5], id)
   redis.call('DEL', key)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.queue.lua_causes import CAUSES
+
 # A job whose starts took their worker down this often is not started again.
 POISON_STARTS: Final = 3
 
 # How late a delay or a lease that ran out may be noticed while the queue is busy.
 CLOCK_MS: Final = 20
 
-PRELUDE: Final = """
+PRELUDE: Final = (
+    """
 local ARGV = cjson.decode(ARGV[1]) -- one argument: a dozen cost the client more to send than this costs here
 local P = string.sub(KEYS[1], 1, -6)
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local LANES = {'high', 'medium', 'low'}
+local TIMED = {'delayed', 'retrying', 'running', 'causes', 'freed'}
 local RANK = {high = 1, medium = 2, low = 3}
 
 local function int(n) return string.format('%.0f', n) end
@@ -82,6 +86,9 @@ local function drop_hint(key, id)
   end
 end
 
+"""
+    + CAUSES
+    + """
 -- Takes a start back that did not end. counted: it took its worker down.
 local function give_back(queue, id, counted)
   redis.call('ZREM', P .. 'running:' .. queue, id)
@@ -101,11 +108,14 @@ local function settle_clock(queue)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'running:' .. queue, '-inf', int(now), 'LIMIT', 0, 20)) do
     give_back(queue, id, true)
   end
+  probe(queue)
+  let_go(queue)
   for _, set in ipairs({'delayed', 'retrying'}) do
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, '-inf', int(now), 'LIMIT', 0, 50)) do
       redis.call('ZREM', P .. set .. ':' .. queue, id)
       local f = redis.call('HMGET', jobkey(id), 'lane', 'user')
       if f[1] then
+        leave(queue, id)
         waiting(queue, id, f[1], f[2], false)
         event(id)
       end
@@ -126,7 +136,7 @@ end
 -- that are alive: they get the time to renew.
 local function mind_clock(queue, last, lease)
   if now < last - lease then
-    for _, set in ipairs({'delayed', 'retrying', 'running'}) do shift(P .. set .. ':' .. queue, now - last, 0) end
+    for _, set in ipairs(TIMED) do shift(P .. set .. ':' .. queue, now - last, 0) end
   elseif now > last + 3 * lease then
     shift(P .. 'running:' .. queue, 0, now + lease)
   end
@@ -134,7 +144,7 @@ end
 
 local function next_due(queue)
   local soonest = nil
-  for _, set in ipairs({'delayed', 'retrying', 'running'}) do
+  for _, set in ipairs(TIMED) do
     local first = redis.call('ZRANGE', P .. set .. ':' .. queue, 0, 0, 'WITHSCORES')
     if first[2] then
       local at = tonumber(first[2])
@@ -164,7 +174,7 @@ end
 local function start(queue, id, worker, lease, apart)
   local key = jobkey(id)
   local f = redis.call('HMGET', key, 'actor', 'args', 'kwargs', 'lane', 'user', 'item', 'institution',
-    'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key')
+    'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key', 'early')
   if not f[1] then return nil end
   redis.call('ZADD', P .. 'running:' .. queue, int(now + lease), id)
   local n = f[11]
@@ -179,7 +189,7 @@ local function start(queue, id, worker, lease, apart)
   event(id)
   -- One string: sixteen would cost the client more to read than all of this costs here.
   return cjson.encode({id, f[1], f[2], f[3], f[4], f[5], f[6] or '', f[7] or '', f[8], f[9], f[10], n, f[12],
-    f[13] or '', int(now - tonumber(f[14])), f[15] or ''}), n
+    f[13] or '', int(now - tonumber(f[14])), f[15] or '', f[16] or ''}), n
 end
 
 -- How many more may start in this queue now, and how long to wait where the rate says so.
@@ -251,4 +261,5 @@ local function create(queue, id, lane, user, key, actor, args, kwargs, item, ins
   wake(queue)
   event(id)
 end
-""".replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))
+"""
+).replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))

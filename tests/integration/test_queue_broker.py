@@ -16,6 +16,7 @@ from engine.queue import Control, Hints, View, events, scripts
 from engine.queue.broker import Broker
 from engine.queue.jobs import Taken
 from tests.support.queue import Bench, bench
+from tests.support.queue_steps import put, settle, take
 from tests.support.wait import until
 
 pytestmark = pytest.mark.brokers
@@ -26,28 +27,6 @@ def world(redis_url: str, namespace: str) -> Iterator[Bench]:
     with bench(redis_url, namespace) as made:
         made.client.set(made.keys.epoch, "1")
         yield made
-
-
-def put(world: Bench, job_id: str, lane: str = "medium", user: str = "u1", *, delay: int = 0, key: str = "") -> str:
-    """Queue a job of the test; answers its state."""
-    answer = scripts.run(
-        world.client, world.keys, "enqueue", job_id, "transactions", lane, user, key, "act", "[]", "{}", key,
-        "", "test", "c1", delay, 1, 0,
-    )  # fmt: skip
-    return str(answer[1])
-
-
-def take(world: Bench, room: int = 1, worker: str = "w1", lease_ms: int = 5000) -> list[Taken]:
-    _, _, rows = scripts.run(world.client, world.keys, "take", "transactions", worker, lease_ms, room)
-    return [Taken.from_script("transactions", row) for row in rows]
-
-
-def settle(world: Bench, job: Taken, kind: str = "done", worker: str = "w1", **more: Any) -> Any:
-    return scripts.run(
-        world.client, world.keys, "settle", job.id, "transactions", worker, job.start, kind, more.get("error", ""),
-        more.get("delay", 0), more.get("counts", 1), more.get("keep", 10), more.get("more", 0), "next-" + job.id,
-        more.get("room", 0), 5000,
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- order

@@ -157,7 +157,8 @@ class Life:
     def clock(self, ms: int) -> None:
         """The server's clock is set by ``ms``: all that is stored is as much further in the past."""
         keys = self.world.keys
-        for name in (keys.delayed(QUEUE), keys.retrying(QUEUE), keys.running(QUEUE)):
+        shared = [f"{keys.prefix}{name}:{QUEUE}" for name in ("causes", "freed")]
+        for name in (keys.delayed(QUEUE), keys.retrying(QUEUE), keys.running(QUEUE), *shared):
             found: Any = self.world.client.zrange(name, 0, -1, withscores=True)
             for member, score in found:
                 self.world.client.zadd(name, {member: score - ms})
@@ -250,7 +251,10 @@ class Life:
             int(self.world.client.zcard(name))
             for name in (keys.delayed(QUEUE), keys.retrying(QUEUE), keys.running(QUEUE))
         ]
-        return not any(live) and not self.store.call("unfinished")["outbox"] and not self.waiting()
+        done = not any(live) and not self.store.call("unfinished")["outbox"] and not self.waiting()
+        if done:  # who waits for nothing is known by no cause
+            assert not list(self.world.client.scan_iter(match=f"*{keys.namespace}}}:cause:*"))
+        return done
 
     def waiting(self) -> int:
         keys = self.world.keys

@@ -1,0 +1,39 @@
+"""Which failures have a cause that other jobs share, and which such causes a job has shown to be over."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.errors import StoreUnavailable
+from engine.plaid.errors import PlaidError, Reaction
+
+DATABASE: Final = "database"
+PLAID: Final = "plaid"
+# The database is there and says that this call met another one, or took too long: the job's own trouble.
+_OWN_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "57014"})
+
+
+def bank(institution: str) -> str:
+    """The cause "this bank does not answer Plaid"."""
+    return f"bank:{institution}"
+
+
+def shared(error: BaseException, institution: str) -> str:
+    """The cause of ``error`` that other jobs meet too while it lasts; empty where it is the job's own."""
+    if isinstance(error, StoreUnavailable):
+        return "" if error.detail.get("sqlstate") in _OWN_SQLSTATES else DATABASE
+    if isinstance(error, PlaidError):
+        if error.reaction is Reaction.TRANSIENT:
+            return PLAID
+        if error.reaction is Reaction.BANK_TROUBLE and institution:
+            return bank(institution)
+    return ""
+
+
+def past(error: BaseException | None) -> tuple[str, ...]:
+    """Causes that a start which ended like this has shown to be over: no job gets to Plaid without the database."""
+    if error is None:
+        return (DATABASE,)
+    if not isinstance(error, PlaidError):
+        return ()
+    return (DATABASE,) if error.reaction is Reaction.TRANSIENT else (DATABASE, PLAID)
