@@ -291,6 +291,7 @@ class History:
                     client.zadd(name, {member: score - seconds * 1000})
         for key in client.scan_iter(match="*bucket:*"):
             client.delete(key)
+        client.delete(keys.prefix + "buckets")
         client.delete(keys.reconciled)
         with psycopg.connect(self.shared.database_url) as connection, psycopg.ClientCursor(connection) as cursor:
             cursor.execute(_PASSES, {"by": timedelta(seconds=seconds)})
