@@ -37,6 +37,12 @@ def _start() -> dict[str, Any]:
     return start.run()
 
 
+def _webhook() -> dict[str, Any]:
+    from tests.bench import webhook
+
+    return webhook.run()
+
+
 def _faults(only: Sequence[str] = ()) -> dict[str, Any]:
     from tests.bench import faults
 
@@ -48,6 +54,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "latency": _latency,
     "ingest": _ingest,
     "start": _start,
+    "webhook": _webhook,
     "faults": _faults,
 }
 
