@@ -81,9 +81,7 @@ return {wiped, wait, jobs}
 # ARGV: id queue worker n outcome error delay counts keep_done more successor room lease cause past
 # outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased). counts: 1 an attempt, 0 none,
 # -1 not even a start. cause: what others share that made it fail; past: such causes that it went past, a line each.
-SETTLE: Final = (
-    TALLY
-    + """
+SETTLE: Final = """
 local function forget_again(key)
   redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation', 'again_urgent')
 end
