@@ -18,6 +18,7 @@ from engine.logs import logger
 from engine.queue import scripts
 from engine.queue.connection import subscription
 from engine.queue.jobs import Outcome, Proxy, Taken
+from engine.queue.refusals import sentence
 from engine.queue.slots import Slots
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Consumer(dramatiq.Consumer):
         if self._idle():
             return
         if self._failures == 0:
-            log.warning("Redis is away, waiting for it", queue=self.queue, cause=type(error).__name__)
+            log.warning("Redis is away, waiting for it", queue=self.queue, reason=sentence(error))
         self._failures += 1
         self.broker.closing.wait(_pause(self._failures))
 
@@ -290,6 +291,7 @@ class LeaseKeeper(threading.Thread):
 
     def run(self) -> None:
         broker = self._broker
+        away = False
         while not broker.closing.wait(broker.options.lease_s / 4):
             held = [proxy.job for proxy in list(broker.held.values())]
             for queue in {job.queue for job in held}:
@@ -305,7 +307,10 @@ class LeaseKeeper(threading.Thread):
                         *ids,
                     )
                 except (redis.RedisError, OSError) as error:
-                    log.warning("Leases could not be renewed", queue=queue, cause=type(error).__name__)
+                    if not away:
+                        log.warning("Leases could not be renewed", queue=queue, reason=sentence(error))
+                    away = True
                     break
+                away = False
                 if any(str(job_id) in broker.held for job_id in lost):  # not one that ended meanwhile
                     log.warning("Leases were lost to a pause of this process", queue=queue, jobs=len(lost))

@@ -236,7 +236,12 @@ SOURCES: Final[dict[str, str]] = {
     "refused": REFUSED,
 }
 
+# A full server refuses the first write of a script, unless that one needs no room. So these go on, and what is there
+# is taken, ends and is thrown away, which makes room again; only new jobs are refused.
+_MAKES_ROOM: Final = "redis.call('DEL', P .. 'room')\n"
+_ROOM: Final = frozenset({"take", "settle", "renew", "free"})
+
 
 def source(name: str) -> str:
     """The whole text of one script."""
-    return PRELUDE + SOURCES[name]
+    return PRELUDE + (_MAKES_ROOM if name in _ROOM else "") + SOURCES[name]

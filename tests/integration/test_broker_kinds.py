@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import dramatiq
 import pytest
 import redis
 
 from engine.errors import BrokerUnavailable, BrokerUnfit, SettingsError
+from engine.host.binaries_process import free_port
 from engine.host.valkey import Valkey
-from engine.queue import fitness, lua
-from engine.queue.connection import connect
+from engine.queue import Hints, fitness, lua, scripts
+from engine.queue.connection import connect, translated
 from engine.settings import Settings
 from tests.support import servers
 from tests.support.engines import NO_BANK, engine
+from tests.support.queue import bench, settings
 from tests.support.redis7 import Redis7
 from tests.support.wait import until
-
-ITEM = "11111111-1111-1111-1111-111111111111"
 
 
 def look(url: str, namespace: str = "syncdesk", ca_file: str | None = None) -> None:
@@ -166,3 +168,153 @@ def test_the_engine_works_over_tls(redis7: Redis7, database_url: str, namespace:
     with engine(**NO_BANK, **services, SYNCDESK_REDIS_NAMESPACE=namespace) as made:
         made.up()
         until(lambda: {row["state"] for row in made.look()["processes"]} == {"running"}, 20)
+
+
+# ---------------------------------------------------------------- while it works
+
+
+class Refusal:
+    """One server that refuses, each kind in its own way, until it is healed."""
+
+    def __init__(self, server: Redis7, root: redis.Redis) -> None:
+        self._root = root
+        self._file = server.profile.broker_data / "dump.rdb"
+
+    def misconf(self) -> None:
+        self._file.mkdir()  # what it saved cannot take this place
+        self._saved("err")
+
+    def misconf_heals(self) -> None:
+        self._file.rmdir()
+        self._saved("ok")
+
+    def _saved(self, status: str) -> None:
+        def saved() -> bool:
+            with contextlib.suppress(redis.ResponseError):  # one is under way
+                self._root.execute_command("BGSAVE")
+            return bool(self._root.info("persistence")["rdb_last_bgsave_status"] == status)
+
+        until(saved, 30, f"a save that ends {status}")
+
+    def oom(self) -> None:
+        self._root.config_set("maxmemory", "1")
+
+    def oom_heals(self) -> None:
+        self._root.config_set("maxmemory", "0")
+
+    def readonly(self) -> None:
+        self._root.execute_command("REPLICAOF", "127.0.0.1", "1")
+
+    def readonly_heals(self) -> None:
+        self._root.execute_command("REPLICAOF", "NO", "ONE")
+
+    def cluster(self) -> None:
+        self._root.execute_command("CLUSTER", "FLUSHSLOTS") if self._empty() else self._slots("DELSLOTSRANGE", "fail")
+
+    def cluster_heals(self) -> None:
+        self._slots("ADDSLOTSRANGE", "ok")
+
+    def _empty(self) -> bool:
+        return not self._root.execute_command("CLUSTER", "SLOTS")
+
+    def _slots(self, command: str, state: str) -> None:
+        self._root.execute_command("CLUSTER", command, "0", "16383")
+        until(lambda: f"cluster_state:{state}" in str(self._root.execute_command("CLUSTER", "INFO")), 30)
+
+
+REFUSALS = {
+    "misconf": ("cannot save its data", "save 3600 1\n"),
+    "oom": ("out of memory", ""),
+    "readonly": ("read-only replica", ""),
+    "cluster": ("cluster is down", f"cluster-enabled yes\ncluster-port {free_port()}\n"),
+}
+
+
+@pytest.mark.redis7
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_server_that_refuses_costs_no_attempt_and_one_alarm(
+    kind: str, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said, more = REFUSALS[kind]
+    with own(more=more) as server, admin(server) as root:
+        refusal = Refusal(server, root)
+        if kind == "cluster":
+            refusal.cluster_heals()
+        with bench(server.url, namespace) as world:
+            world.client.set(world.keys.epoch, "1")
+            broker = world.broker(threads=2, given=settings(lease_s=30.0))  # longer than the refusal
+            gate, ran = threading.Event(), []
+
+            def act(**arguments: Any) -> None:
+                ran.append(arguments["item_id"])
+                gate.wait(30)
+
+            dramatiq.actor(actor_name="sync_item", queue_name="transactions", broker=broker)(act)
+            hints = Hints(world.client, world.keys)
+            jobs = [hints.sync(f"i{n}", "u1", "Bank", "high", "webhook", "c") for n in range(5)]
+            world.work(broker)
+            until(lambda: len(ran) == 2)
+            getattr(refusal, kind)()
+            with pytest.raises(BrokerUnavailable, match=said):
+                hints.sync("late", "u1", "Bank", "high", "webhook", "c")
+            gate.set()  # what runs ends now, and its end must wait (a full server takes it)
+            if kind == "oom":
+                until(lambda: len(ran) == 5)  # what is there is done: that is what makes room
+            else:
+                until(lambda: [line for line in caplog.messages if "a job's end waits" in line])
+            getattr(refusal, f"{kind}_heals")()
+            until(lambda: [world.state(job) for job in jobs] == ["done"] * 5)
+            assert sorted(ran) == [f"i{n}" for n in range(5)]
+            assert {(world.fields(job)["starts"], world.fields(job)["tries"]) for job in jobs} == {("1", "0")}
+            alarms = [line for line in caplog.messages if line.startswith(("Redis is away, waiting", "Leases could"))]
+            assert len(alarms) <= 2, alarms
+
+
+@pytest.mark.brokers
+def test_scripts_that_were_forgotten_are_loaded_again(redis_url: str, namespace: str, broker_kind: str) -> None:
+    with bench(redis_url, namespace) as world:
+        hints = Hints(world.client, world.keys)
+        hints.sync("i1", "u1", "Bank", "high", "webhook", "c")
+        if broker_kind == "acl":
+            return  # its user may not make the server forget
+        world.client.script_flush()
+        hints.sync("i2", "u1", "Bank", "high", "webhook", "c")
+        assert scripts.run(world.client, world.keys, "counts", "transactions")[0] == 2
+
+
+@pytest.mark.redis7
+def test_a_connection_to_a_former_primary_is_not_kept(namespace: str) -> None:
+    """Its name leads to another by now: the next call connects anew."""
+    with own() as server, admin(server) as root, bench(server.url, namespace) as world:
+        broker = world.broker()
+        keys = world.keys
+        assert scripts.run(broker.line(), keys, "renew", "transactions", "w", 1000) == []
+        before = root.info("stats")["total_connections_received"]
+        root.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(redis.exceptions.ReadOnlyError):
+            broker.line().execute_command("SET", keys.epoch, "1")
+        root.execute_command("REPLICAOF", "NO", "ONE")
+        broker.line().execute_command("SET", keys.epoch, "1")
+        assert root.info("stats")["total_connections_received"] == before + 1
+
+
+@pytest.mark.redis7
+def test_a_server_that_loads_its_data_is_waited_for() -> None:
+    with own(durable=True, more="key-load-delay 50\n") as server, admin(server) as root:
+        root.eval("for n = 1, 20000 do redis.call('SET', 'k' .. n, n) end", 0)
+        server.stop()
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        told: set[str] = set()
+        while starting.is_alive():
+            client = connect(server.url, "worker")
+            try:
+                with translated():
+                    client.ping()
+            except BrokerUnavailable as error:
+                told.add(error.message)
+            finally:
+                client.close()
+        starting.join()
+        assert "Redis is still loading its data." in told
+        assert int(root.dbsize()) == 20000
