@@ -1,4 +1,4 @@
-"""Admin routes of bulk actions, and of quiet for a cause of failures."""
+"""Admin routes of bulk actions; samples of a cause of failures, and quiet for it."""
 
 from __future__ import annotations
 
@@ -166,6 +166,11 @@ def _change(call: Call, change: str, words: Any) -> types.Done:
     return audited(call, f"bulk.{change}", f"bulk:{bulk_id}", work, topic="bulks")
 
 
+def samples(call: Call) -> types_bulk.FailureSamples:
+    found = call.context.store.call("failure_samples", fingerprint=call.path["fingerprint"])
+    return msgspec.convert(found, types_bulk.FailureSamples)
+
+
 def mute(call: Call) -> types.Done:
     """Quiet until as many failures came as there were, or a hundred."""
     fingerprint, muted = call.path["fingerprint"], call.body.muted
@@ -191,6 +196,8 @@ def routes() -> list[Route]:
         act("bulks/{id}/stop", "Release nothing more of a bulk action.", stop),
         act("bulks/{id}/resume", "Let a stopped bulk action go on.", resume),
         act("bulks/{id}/undo", "Undo a bulk action before its release.", undo),
+        get("failures/{fingerprint}/samples", "The newest errors of a cause.", samples, types_bulk.FailureSamples,
+            found=True),
         act("failures/{fingerprint}/mute", "Quiet for a cause until it grows.", mute, body=types_bulk.Mute,
             optional=True),
     ]  # fmt: skip

@@ -266,8 +266,8 @@ class JobPage(Struct):
 
 
 class FailureGroup(Struct):
-    """``open_jobs``: what a retry reaches; ``failed``: jobs that are still kept. A muted group is in no badge and alarms
-    nobody until ``count`` passes ``muted_until``; ``rule_version``: the rule that grouped it."""
+    """``open_jobs``: what a retry reaches; ``failed``: jobs that are still kept. A muted group is in no badge and
+    alarms nobody until ``count`` passes ``muted_until``; ``rule_version``: the rule that grouped it."""
 
     fingerprint: str
     rule_version: int

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from engine.api.types import QueueName
+from engine.api.types import ErrorInfo, QueueName
 
 Verb = Literal["retry", "discard", "move"]
 Lane = Literal["high", "medium", "low"]
@@ -129,3 +129,18 @@ class BulkEntryPage(Struct):
 
 class Mute(Struct):
     muted: bool = True
+
+
+class FailureSample(Struct):
+    job_id: str
+    target: str
+    at: str
+    error: ErrorInfo
+
+
+class FailureSamples(Struct):
+    """The newest few errors of a cause, kept also where the jobs' own records were trimmed."""
+
+    fingerprint: str
+    rule_version: int
+    samples: list[FailureSample]

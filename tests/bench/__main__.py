@@ -43,6 +43,12 @@ def _webhook() -> dict[str, Any]:
     return webhook.run()
 
 
+def _lists() -> dict[str, Any]:
+    from tests.bench import lists
+
+    return lists.run()
+
+
 def _faults(only: Sequence[str] = ()) -> dict[str, Any]:
     from tests.bench import faults
 
@@ -55,6 +61,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "ingest": _ingest,
     "start": _start,
     "webhook": _webhook,
+    "lists": _lists,
     "faults": _faults,
 }
 

@@ -132,6 +132,15 @@ def test_jobs_that_wait_move_to_another_lane(api: Api, world: World, driven: Non
     assert set(order[:2]) == set(others)
 
 
+def test_samples_of_a_cause_outlive_its_jobs(api: Api, world: World) -> None:
+    items = world.failed(7, keep=1)
+    found = ask(api, "GET", "failures/cause/samples", "view")
+    assert [sample["target"] for sample in found["samples"]] == items[:1:-1]
+    assert found["samples"][0]["error"]["code"] == "BROKEN"
+    assert found["rule_version"] == 2
+    assert api.call("GET", "failures/none/samples").status_code == 404
+
+
 def test_a_cause_is_muted_over_http(api: Api, world: World) -> None:
     world.failed(2)
     assert ask(api, "POST", "failures/cause/mute")["message"] == "Muted until it passes 4 failures."

@@ -289,26 +289,48 @@ end $$;
 create or replace function public.syncdesk_failure_groups_list(p_span text default '24h') returns jsonb
 language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
 begin
-    return (with groups_ as (
+    return (with groups_ as materialized (
         select g.* from syncdesk.failure_groups g
         where g.last_seen > clock_timestamp() - (case p_span when '1h' then '1 hour' when '7d' then '7 days'
             else '24 hours' end)::interval
         order by g.muted_until is not null, g.last_seen desc limit 200
+    ), counted as (
+        select t.key, coalesce(sum(t.n) filter (where t.kind = 'open'), 0)::bigint as open_jobs,
+            coalesce(sum(t.n) filter (where t.kind = 'group'), 0)::bigint as failed
+        from syncdesk.tallies t join groups_ g on g.fingerprint = t.key where t.kind in ('open', 'group') group by t.key
+    ), hours_ as (
+        select g.fingerprint, jsonb_agg(coalesce(h.count, 0) order by s.hour) as hours
+        from groups_ g cross join generate_series(date_trunc('hour', clock_timestamp(), 'UTC') - interval '23 hours',
+            date_trunc('hour', clock_timestamp(), 'UTC'), interval '1 hour') s (hour)
+        left join syncdesk.failure_group_hours h on h.fingerprint = g.fingerprint and h.hour = s.hour
+        group by g.fingerprint
+    ), banks_ as (
+        select b.fingerprint, count(*) as banks from syncdesk.failure_group_banks b
+        join groups_ g on g.fingerprint = b.fingerprint group by b.fingerprint
     )
     select jsonb_build_object('groups', coalesce(jsonb_agg(jsonb_build_object(
         'fingerprint', g.fingerprint, 'rule_version', g.rule_version, 'code', g.code, 'kind', g.kind,
         'queue', g.queue, 'title', g.samples -> 0 -> 'error' ->> 'title',
         'sentence', g.samples -> 0 -> 'error' ->> 'sentence', 'action', '', 'count', g.count,
-        'open_jobs', syncdesk.tally('open', g.fingerprint), 'failed', syncdesk.tally('group', g.fingerprint),
-        'muted', g.muted_until is not null, 'muted_until', g.muted_until,
-        'banks', (select count(*) from syncdesk.failure_group_banks b where b.fingerprint = g.fingerprint),
-        'first_seen', syncdesk.iso(g.first_seen), 'last_seen', syncdesk.iso(g.last_seen), 'samples', g.samples,
-        'hours', (select jsonb_agg(coalesce(h.count, 0) order by s.hour)
-            from generate_series(date_trunc('hour', clock_timestamp(), 'UTC') - interval '23 hours',
-                date_trunc('hour', clock_timestamp(), 'UTC'), interval '1 hour') s (hour)
-            left join syncdesk.failure_group_hours h on h.fingerprint = g.fingerprint and h.hour = s.hour))
-        order by g.muted_until is not null, g.last_seen desc), '[]'))
-    from groups_ g);
+        'open_jobs', coalesce(c.open_jobs, 0), 'failed', coalesce(c.failed, 0),
+        'muted', g.muted_until is not null, 'muted_until', g.muted_until, 'banks', coalesce(b.banks, 0),
+        'first_seen', syncdesk.iso(g.first_seen), 'last_seen', syncdesk.iso(g.last_seen),
+        'hours', h.hours) order by g.muted_until is not null, g.last_seen desc), '[]'))
+    from groups_ g join hours_ h on h.fingerprint = g.fingerprint
+    left join counted c on c.key = g.fingerprint left join banks_ b on b.fingerprint = g.fingerprint);
+end $$;
+
+-- The newest few errors of a group: they outlive the jobs' records.
+create function public.syncdesk_failure_samples(p_fingerprint text) returns jsonb
+language plpgsql stable security definer set search_path = '' set statement_timeout = '5s' as $$
+declare
+    g syncdesk.failure_groups;
+begin
+    select * into g from syncdesk.failure_groups where fingerprint = p_fingerprint;
+    if not found then
+        raise exception using errcode = 'SD404', message = 'There is no such group of failures.';
+    end if;
+    return jsonb_build_object('fingerprint', g.fingerprint, 'rule_version', g.rule_version, 'samples', g.samples);
 end $$;
 
 -- What a retry of the group would reach: every open target, also where the job's own record was trimmed.
