@@ -17,7 +17,7 @@ from engine.errors import SyncdeskError
 from engine.logs import frames
 from engine.plaid.errors import PlaidError, words
 
-RULE_VERSION: Final = 1
+RULE_VERSION: Final = 2
 POISON: Final = "POISON"
 _OWN: Final = ("engine", "scheduler")
 _OWN_FRAMES: Final = 3
@@ -56,7 +56,13 @@ _TITLES: Final = {
 }
 _KINDS: Final = {"DATABASE": "database", "BROKER": "broker"}
 # Parts of a message that differ between failures of one cause.
-_IDS: Final = re.compile(r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9A-Za-z_-]{24,}\b|\d+", re.IGNORECASE)
+_IDS: Final = re.compile(
+    r"0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9A-Za-z_-]{24,}\b|\d+|'[^']*'|\"[^\"]*\"|\([^)]*\)", re.IGNORECASE
+)
+# Trouble of a part that all jobs share: one cause, wherever in our code it is met.
+_SHARED: Final = frozenset(
+    {"DATABASE_UNAVAILABLE", "DATABASE_READ_ONLY", "DATABASE_FULL", "BROKER_UNAVAILABLE", "MASTER_KEY", "SCHEMA"}
+)
 
 
 @dataclass(frozen=True)
@@ -118,15 +124,19 @@ def _facts(error: SyncdeskError) -> dict[str, Any]:
 def fingerprint(error: BaseException | None, described: Described, queue: str, institution: str | None) -> str:
     """Failures with one fingerprint have one cause, as far as rule `RULE_VERSION` can tell.
 
-    Plaid's code and the bank first; then the innermost frames of our own code with the error's type and the database's
-    facts; without frames, its type and message without ids.
+    An explicit key first: Plaid's code and the bank, or the code of a part that all share; then the innermost frames of
+    our own code with the error's type and the database's facts; without frames, its type and message without ids and
+    values. The version is part of the text, so that groups of an older rule stay as they are.
     """
     if described.kind in ("plaid", "poison"):
         parts = [described.kind, described.code, institution or "", queue if described.kind == "poison" else ""]
+    elif described.code in _SHARED:
+        parts = [described.kind, described.code]
     else:
         own = _own_frames(error)
         facts = [str(described.detail.get(name, "")) for name in ("sqlstate", "constraint", "table")]
-        where = own or [_IDS.sub("#", described.sentence)]
+        foreign = error is not None and not isinstance(error, SyncdeskError)
+        where = own or [_IDS.sub("#", str(error) if foreign else described.sentence)]
         parts = [described.kind, described.code, *facts, *where]
     text = "\x1f".join([str(RULE_VERSION), *parts])
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.errors import BrokerUnavailable, StoreRefused, StoreUnavailable, SyncdeskError, UsageError
-from engine.jobs import pace
+from engine.jobs import failures, pace
 from engine.jobs.failures import POISON, describe, fingerprint, poison
 from engine.plaid.errors import plaid_error
 from engine.settings import Settings
@@ -81,6 +81,32 @@ def test_without_own_frames_type_and_message_without_ids_decide() -> None:
         "item aaaaaaaa-2222-3333-4444-55555555ffff of 9"
     )
     assert seen("one thing") != seen("another thing")
+
+
+def test_foreign_errors_without_own_frames_group_by_message_without_values() -> None:
+    assert group(KeyError("first")) == group(KeyError("second"))
+    assert group(OSError("disk 7 is full (sda1)")) == group(OSError("disk 12 is full (sdb2)"))
+    assert group(OSError("disk 7 is full")) != group(OSError("disk 7 is gone"))
+    assert group(OSError("disk 7 is full")) != group(ValueError("disk 7 is full"))
+
+
+def test_trouble_that_all_jobs_share_is_one_cause_wherever_it_is_met() -> None:
+    def here() -> BaseException:
+        return raised(StoreUnavailable("The database cannot be reached."))
+
+    def there() -> BaseException:
+        return raised(StoreUnavailable("All connections to the database are in use.", function="sync_claim"))
+
+    assert group(here()) == group(there(), "Second Bank", "webhooks")
+    assert group(here()) != group(raised(BrokerUnavailable("Redis does not answer.")))
+
+
+def test_the_rule_is_part_of_a_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = plaid_error("RATE_LIMIT_EXCEEDED")
+    now = group(error)
+    assert failures.RULE_VERSION == 2
+    monkeypatch.setattr(failures, "RULE_VERSION", 1)
+    assert group(error) != now  # groups of the first rule are left as they were
 
 
 def test_constraints_tell_causes_apart() -> None:
