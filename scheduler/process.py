@@ -23,6 +23,7 @@ from engine.profile import Profile
 from engine.settings import Settings
 from scheduler import plan, triggers
 from scheduler.clockwatch import ClockWatch
+from scheduler.eager import Eager
 from scheduler.work import Job, Tools, jobs
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Scheduler:
         self._jobs = {job.id: job for job in jobs(settings)}
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._watch = watch or ClockWatch()
+        self._eager = Eager(tools)
         self._stop = threading.Event()
         self._fence: int | None = None
         self._followed: dict[str, tuple[Mapping[str, Any], bool]] = {}
@@ -116,6 +118,7 @@ class Scheduler:
         for row in seen["jobs"]:
             if row["run_now"] and row["id"] in self._jobs:
                 self._click(row["id"])
+        self._eager.look(seen["jobs"])
 
     def _stand_by(self) -> None:
         if self._fence is not None:

@@ -63,6 +63,7 @@ def jobs(settings: Settings) -> list[Job]:
         Job("backup_sync", "Backup sync", {"every_s": settings.backup_every_s}, backup_sync),
         Job("health_check", "Health check", {"every_s": 60}, health_check),
         Job("probe", "Look after banks in trouble", {"every_s": 3600}, probe),
+        Job("watch", "Look after accounts", {"every_s": 3600}, watch),
         Job("retention", "Tidy up history", {"cron": "17 3 * * *", "zone": "UTC"}, retention),
         Job("stage_sweep", "Clear abandoned pages", {"every_s": 600}, stage_sweep),
     ]
@@ -75,8 +76,8 @@ def backup_sync(tools: Tools, correlation: str) -> str:
     count = unhinted = 0
     while True:
         hints = tools.store.call("items_want_stale", age_s=age_s, limit=PAGE, correlation=correlation)["hints"]
-        for hint in hints:
-            unhinted += not _hint(tools, hint, correlation, math.floor(count * apart_ms))
+        for row in hints:
+            unhinted += not hint(tools, row, correlation, math.floor(count * apart_ms))
             count += 1
         if len(hints) < PAGE:
             break
@@ -86,14 +87,15 @@ def backup_sync(tools: Tools, correlation: str) -> str:
     return f"{count} {'bank' if count == 1 else 'banks'} queued.{late}"
 
 
-def _hint(tools: Tools, hint: Mapping[str, Any], correlation: str, delay_ms: int) -> bool:
+def hint(tools: Tools, row: Mapping[str, Any], correlation: str, delay_ms: int) -> bool:
+    """Hint a wish that is raised; False where the broker is away."""
     try:
         tools.hints.put(
             "transactions",
-            hint["item_id"],
-            user_id=hint["user_id"],
-            institution=hint["institution"],
-            lane=hint["lane"],
+            row["item_id"],
+            user_id=row["user_id"],
+            institution=row["institution"],
+            lane=row["lane"],
             trigger="schedule",
             correlation=correlation,
             delay_ms=delay_ms,
@@ -110,6 +112,14 @@ def probe(tools: Tools, correlation: str) -> str:
 
     well = probe_due(tools.deps())
     return f"{well} {'bank is' if well == 1 else 'banks are'} well again." if well else "Nothing has changed."
+
+
+def watch(tools: Tools, correlation: str) -> str:
+    """Read what accounts there are (free), learn when news usually comes, tell of accounts that fell silent."""
+    from engine.sync.accounts import watch as look_after
+
+    told = look_after(tools.deps(), correlation)
+    return f"{told} {'account has' if told == 1 else 'accounts have'} fallen silent." if told else "Nothing unusual."
 
 
 def retention(tools: Tools, correlation: str) -> str:

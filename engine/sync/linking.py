@@ -16,6 +16,7 @@ from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react
 from engine.plaid.pages import account_json
 from engine.plaid.table import STUCK
 from engine.plaid.types import Account, Exchanged, ItemInfo
+from engine.sync.accounts import refresh_or_later
 from engine.sync.deps import Deps
 from engine.sync.inbox import tell
 
@@ -240,6 +241,8 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
         # Update mode: the access token stays, so there is nothing to exchange.
         if over and (status or "").upper() != "EXITED" and _first(deps, session, "over"):
             mended(deps, known["item_id"], "link")
+            # Update mode may have chosen other accounts.
+            refresh_or_later(deps, known["item_id"], str(uuid.uuid4()))
             deps.store.call("link_session_take", session=session, digest="over", made=known["item_id"])
         return True
     for token in public_tokens:

@@ -68,7 +68,8 @@ def test_it_defines_its_jobs_with_times_and_words(tools: Tools) -> None:
         assert len(row["next_five"]) == 5
         listed = tools.store.call("schedule_list")
         assert listed["active"]
-        assert {"backup_sync", "retention", "probe", "health_check", "stage_sweep"} == {r["id"] for r in listed["jobs"]}
+        names = {row["id"] for row in listed["jobs"]}
+        assert names == {"backup_sync", "retention", "probe", "health_check", "stage_sweep", "watch"}
     assert not tools.store.call("schedule_list")["active"]  # the lease was handed on
 
 
