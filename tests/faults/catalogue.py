@@ -7,7 +7,7 @@ from tests.faults.run import Fault
 from tests.faults.world import Shape
 
 _OWN_BROKER = Shape(own_broker=True)
-_CLOCK = Shape(clock=True)
+_PRELOAD = Shape(preload=True)
 
 
 def faults() -> dict[str, Fault]:
@@ -16,7 +16,7 @@ def faults() -> dict[str, Fault]:
         Fault("worker_killed", processes.worker_killed),
         Fault("workers_killed", processes.workers_killed),
         Fault("worker_stopped", processes.worker_stopped),
-        Fault("worker_over_memory", processes.over_memory, Shape({"SYNCDESK_WORKER_MEMORY_MB": "96"})),
+        Fault("worker_over_memory", processes.over_memory, _PRELOAD),
         Fault("host_killed", processes.host_killed),
         Fault("scheduler_killed", processes.scheduler_killed),
         Fault("broker_killed", services.broker_killed),
@@ -32,8 +32,8 @@ def faults() -> dict[str, Fault]:
         Fault("bank_garbage", elsewhere.bank_garbage),
         Fault("bank_limits", elsewhere.bank_limits),
         Fault("mutation_storm", elsewhere.mutation_storm, moves_cursors=True),
-        Fault("clock_forward", clocks.forward, _CLOCK),
-        Fault("clock_back", clocks.back, _CLOCK),
+        Fault("clock_forward", clocks.forward, _PRELOAD),
+        Fault("clock_back", clocks.back, _PRELOAD),
         Fault("poison", crowds.poison),
         Fault("webhooks_flood", crowds.webhooks_flood, Shape({"PLAID_WEBHOOK_SECRET": crowds.SECRET})),
         Fault("delayed_behind", crowds.delayed_behind),

@@ -91,6 +91,7 @@ def disk_full(world: World) -> None:
     while time.monotonic() < end:
         _fill(filler)
         time.sleep(0.2)
+    assert filler.stat().st_size > 1_048_576, "the disk was full before"
     filler.unlink()
 
 

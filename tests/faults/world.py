@@ -23,6 +23,7 @@ from tests.faults import base as bases
 from tests.faults import truth
 from tests.faults.bank import BankProcess, Player, rewrite_address
 from tests.faults.base import Base
+from tests.faults.preload import Preload
 from tests.faults.script import Event, script
 from tests.support.engines import Engine
 from tests.support.wait import until
@@ -39,13 +40,13 @@ class Shape:
     """How a world differs from the usual one.
 
     ``own_broker``: Redis is the person's, not the engine's. ``tmpfs_mb``: the profile lies on a small disk of its own.
-    ``clock``: the engine's clock can be shifted (`tests.faults.clocks`).
+    ``preload``: the engine's processes can be told another time, or to take memory.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
     own_broker: bool = False
     tmpfs_mb: int = 0
-    clock: bool = False
+    preload: bool = False
 
 
 class World:
@@ -62,6 +63,7 @@ class World:
         self.engine: Engine = Engine(self.profile, self.environment())
         self.events: list[Event] = script(base.items, base.today, count=events)
         self.player = Player(self.bank, self.events, base.tops, PER_SECOND)
+        self.preload = Preload(self.beside("preload"))
         self._ends = contextlib.ExitStack()
         self._broker: valkey.Valkey | None = None
 
@@ -80,10 +82,8 @@ class World:
         rewrite_address(self.journal, self.base.api_port, self.api_port)
         if self.shape.own_broker:
             self._start_broker()
-        if self.shape.clock:
-            from tests.faults.clocks import Clock
-
-            self.engine.environment |= Clock(self.beside("clock")).environment()
+        if self.shape.preload:
+            self.engine.environment |= self.preload.environment()
         self.bank.start()
         self.engine.up(wait=False)
         self.bank.ready()
