@@ -100,6 +100,9 @@ class Settings:
     sync_distance_s: float = _setting(
         2.0, "SYNCDESK_SYNC_DISTANCE_S", "Least time between further syncs of one bank, seconds", low=0, high=3600
     )
+    partition: Literal["none", "user", "institution"] = _setting(
+        "none", "SYNCDESK_PARTITION", "Whose jobs take at most 60% of a queue's concurrency while others wait"
+    )
     webhook_concurrency: int = _setting(
         10, "SYNCDESK_WEBHOOK_CONCURRENCY", "Webhooks at a time, whole install", low=1, high=200
     )

@@ -6,11 +6,12 @@ from engine.settings import Settings
 
 
 def from_settings(settings: Settings) -> dict[str, str]:
-    """Fields of the hash ``limits``: jobs at a time in the whole install by queue, and the distance (ms) between two
-    starts of one target's jobs where a queue keeps one."""
+    """Fields of the hash ``limits``: jobs at a time in the whole install by queue, the distance (ms) between two starts
+    of one target's jobs where a queue keeps one, and how jobs are parted (`engine.queue.lua_shares`)."""
     return {
         "transactions:concurrency": str(settings.sync_concurrency),
         "webhooks:concurrency": str(settings.webhook_concurrency),
         "notifications:concurrency": str(settings.notification_concurrency),
+        "partition": settings.partition,
         "transactions:distance": str(int(settings.sync_distance_s * 1000)),
     }

@@ -5,7 +5,7 @@ cluster). Only commands that Valkey, Redis 6.2 and the stand-in know. Times are 
 milliseconds. Arguments travel as one JSON list of strings (`engine.queue.scripts.run`).
 
 A job's hash: ``state queue actor args kwargs lane user item institution trigger correlation key queued
-ready due starts tries lost final worker started finished again* cause early early_due freed`` and, for
+ready due starts tries lost final worker started finished again* cause early early_due freed seat`` and, for
 each numbered start *n*, its part of the ledger: ``s<n>`` started, ``w<n>`` worker, ``r<n>`` ready since,
 ``e<n>`` ended, ``o<n>`` outcome, ``x<n>`` error as JSON.
 """
@@ -98,6 +98,7 @@ if mine and outcome == 'final' then
 end
 if mine then
   redis.call('ZREM', P .. 'running:' .. queue, id)
+  if outcome ~= 'back' then redis.call('SREM', P .. 'again:' .. queue, id) end
   if outcome == 'done' then
     redis.call('HSET', key, 'state', 'done', 'finished', int(now), 'e' .. n, int(now), 'o' .. n, 'done')
     drop_hint(f[4], id)
@@ -210,6 +211,7 @@ if not f[1] then return '' end
 if f[1] == 'running' or f[1] == 'done' or f[6] then return f[6] and 'failing' or f[1] end
 if f[1] == 'waiting' then pull(f[2], f[3], f[4], id) else redis.call('ZREM', P .. f[1] .. ':' .. f[2], id) end
 leave(f[2], id)
+redis.call('SREM', P .. 'again:' .. f[2], id)
 if ARGV[2] == 'cancel' then
   drop_hint(f[5], id)
   redis.call('DEL', key)

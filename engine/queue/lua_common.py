@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.queue.lua_causes import CAUSES
+from engine.queue.lua_shares import SHARES
 
 # A job whose starts took their worker down this often is not started again.
 POISON_STARTS: Final = 3
@@ -13,7 +14,8 @@ POISON_STARTS: Final = 3
 CLOCK_MS: Final = 20
 
 PRELUDE: Final = (
-    """
+    (
+        """
 local ARGV = cjson.decode(ARGV[1]) -- one argument: a dozen cost the client more to send than this costs here
 local P = string.sub(KEYS[1], 1, -6)
 local clock = redis.call('TIME')
@@ -36,43 +38,61 @@ local function wake(queue)
   end
 end
 
--- A user stands in the ring exactly while a list of theirs is not empty.
+-- A seat of the ring is a user; with partitions by bank, a user and a bank.
+local function seat_user(seat) return string.match(seat, '^[^|]*') end
+local function seat_bank(seat) return string.match(seat, '|(.*)$') or '' end
+local function list_of(queue, lane, seat) return P .. 'lane:' .. queue .. ':' .. lane .. ':' .. seat end
+
+-- A seat stands in the ring exactly while its list is not empty.
 local function push(queue, lane, user, id, front)
-  local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
+  local seat = user
+  if redis.call('HGET', P .. 'limits', 'partition') == 'institution' then
+    seat = user .. '|' .. (redis.call('HGET', jobkey(id), 'institution') or '')
+    redis.call('HSET', jobkey(id), 'seat', seat)
+  end
   local size
-  if front then size = redis.call('LPUSH', list, id) else size = redis.call('RPUSH', list, id) end
-  if size == 1 then redis.call('RPUSH', P .. 'ring:' .. queue .. ':' .. lane, user) end
+  if front then
+    size = redis.call('LPUSH', list_of(queue, lane, seat), id)
+  else
+    size = redis.call('RPUSH', list_of(queue, lane, seat), id)
+  end
+  if size == 1 then redis.call('RPUSH', P .. 'ring:' .. queue .. ':' .. lane, seat) end
 end
 
 local function pull(queue, lane, user, id)
-  local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
-  if redis.call('LREM', list, 1, id) == 1 and redis.call('EXISTS', list) == 0 then
-    redis.call('LREM', P .. 'ring:' .. queue .. ':' .. lane, 1, user)
+  local kept = redis.call('HGET', jobkey(id), 'seat')
+  for _, seat in ipairs(kept and {kept, user} or {user}) do -- the setting may have changed meanwhile
+    local list = list_of(queue, lane, seat)
+    if redis.call('LREM', list, 1, id) == 1 then
+      if redis.call('EXISTS', list) == 0 then redis.call('LREM', P .. 'ring:' .. queue .. ':' .. lane, 1, seat) end
+      return
+    end
   end
 end
 
-local function pop(queue, weighted)
-  for _, lane in ipairs(LANES) do
-    local ring = P .. 'ring:' .. queue .. ':' .. lane
-    local user = redis.call('LINDEX', ring, 0)
-    if user then
-      local list = P .. 'lane:' .. queue .. ':' .. lane .. ':' .. user
-      local id = redis.call('LPOP', list)
-      local turn = P .. 'turn:' .. queue .. ':' .. lane
-      if redis.call('EXISTS', list) == 0 then
-        redis.call('LPOP', ring)
-        redis.call('DEL', turn)
-      else
-        local weight = weighted and tonumber(redis.call('HGET', P .. 'weights', user) or '1') or 1
-        if weight <= 1 or redis.call('INCR', turn) >= weight then
-          redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
-          if weight > 1 then redis.call('DEL', turn) end
-        end
-      end
-      return id
+"""
+        + SHARES
+        + """
+local function pop(queue, weighted, full)
+  local lane, seat, first = whose_turn(queue, full)
+  if not seat then return nil end
+  local ring, list = P .. 'ring:' .. queue .. ':' .. lane, list_of(queue, lane, seat)
+  local turn = P .. 'turn:' .. queue .. ':' .. lane
+  local id = redis.call('LPOP', list)
+  if redis.call('EXISTS', list) == 0 then
+    redis.call('LREM', ring, 1, seat)
+    if first then redis.call('DEL', turn) end
+  elseif first then
+    local weight = weighted and tonumber(redis.call('HGET', P .. 'weights', seat_user(seat)) or '1') or 1
+    if weight <= 1 or redis.call('INCR', turn) >= weight then
+      redis.call('LMOVE', ring, ring, 'LEFT', 'RIGHT')
+      if weight > 1 then redis.call('DEL', turn) end
     end
+  else
+    redis.call('LREM', ring, 1, seat)
+    redis.call('RPUSH', ring, seat)
   end
-  return nil
+  return id, seat
 end
 
 local function waiting(queue, id, lane, user, front)
@@ -87,8 +107,8 @@ local function drop_hint(key, id)
 end
 
 """
-    + CAUSES
-    + """
+        + CAUSES
+        + """
 -- Takes a start back that did not end. counted: it took its worker down.
 local function give_back(queue, id, counted)
   redis.call('ZREM', P .. 'running:' .. queue, id)
@@ -111,13 +131,23 @@ local function settle_clock(queue)
   probe(queue)
   let_go(queue)
   for _, set in ipairs({'delayed', 'retrying'}) do
+    local allowed
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, '-inf', int(now), 'LIMIT', 0, 50)) do
-      redis.call('ZREM', P .. set .. ':' .. queue, id)
-      local f = redis.call('HMGET', jobkey(id), 'lane', 'user')
-      if f[1] then
-        leave(queue, id)
-        waiting(queue, id, f[1], f[2], false)
-        event(id)
+      local f = redis.call('HMGET', jobkey(id), 'lane', 'user', 'starts')
+      -- One that only waited for Plaid's limits is no retry: none of its starts is told.
+      local again = set == 'retrying' and f[1] and f[3] ~= '0'
+      if again and not allowed then allowed = retries_allowed(queue) end
+      if not again or allowed > 0 then
+        redis.call('ZREM', P .. set .. ':' .. queue, id)
+        if again then
+          redis.call('SADD', P .. 'again:' .. queue, id)
+          allowed = allowed - 1
+        end
+        if f[1] then
+          leave(queue, id)
+          waiting(queue, id, f[1], f[2], false)
+          event(id)
+        end
       end
     end
   end
@@ -142,10 +172,12 @@ local function mind_clock(queue, last, lease)
   end
 end
 
-local function next_due(queue)
+-- open: nothing waits and more may start. Else retries that are due wait for the next end of a job.
+local function next_due(queue, open)
   local soonest = nil
   for _, set in ipairs(TIMED) do
-    local first = redis.call('ZRANGE', P .. set .. ':' .. queue, 0, 0, 'WITHSCORES')
+    local least = set == 'retrying' and not open and '(' .. int(now) or '-inf'
+    local first = redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, least, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] then
       local at = tonumber(first[2])
       if not soonest or at < soonest then soonest = at end
@@ -217,7 +249,7 @@ end
 -- that ran out, delays that are over) is looked at every CLOCK ms, and always before a consumer sleeps.
 local function take(queue, worker, lease, room, look)
   local f = redis.call('HMGET', P .. 'limits', queue .. ':paused', queue .. ':concurrency', queue .. ':per_minute',
-    queue .. ':clock', 'weighted', queue .. ':distance')
+    queue .. ':clock', 'weighted', queue .. ':distance', 'partition')
   local last = tonumber(f[4] or int(now))
   if look or not f[4] or now - last >= CLOCK or now < last then
     mind_clock(queue, last, lease)
@@ -227,12 +259,15 @@ local function take(queue, worker, lease, room, look)
   local jobs = {}
   local may, wait, rate = allowed(queue, f, room)
   local weighted, apart = f[5] == '1', tonumber(f[6] or '0') or 0
+  local full, count
+  if may > 0 then full, count = shares(queue, f[7], tonumber(f[2] or '')) end
   while #jobs < may do
-    local id = pop(queue, weighted)
+    local id, seat = pop(queue, weighted, full)
     if not id then break end
     local job, n = start(queue, id, worker, lease, apart)
     if job then
       jobs[#jobs + 1] = job
+      if count then count(seat) end
       if rate then
         redis.call('ZADD', rate, int(now), id .. ':' .. n)
         redis.call('PEXPIRE', rate, 60000)
@@ -241,7 +276,7 @@ local function take(queue, worker, lease, room, look)
   end
   if #jobs < room then
     redis.call('SET', P .. 'idle:' .. queue, '1', 'PX', 5000)
-    local due = next_due(queue)
+    local due = next_due(queue, #jobs < may)
     if due >= 0 and (wait < 0 or due < wait) then wait = due end
   end
   return jobs, wait
@@ -262,4 +297,7 @@ local function create(queue, id, lane, user, key, actor, args, kwargs, item, ins
   event(id)
 end
 """
-).replace("POISON_STARTS", str(POISON_STARTS)).replace("CLOCK", str(CLOCK_MS))
+    )
+    .replace("POISON_STARTS", str(POISON_STARTS))
+    .replace("CLOCK", str(CLOCK_MS))
+)
