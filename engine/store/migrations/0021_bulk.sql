@@ -81,7 +81,7 @@ language sql stable set search_path = '' as $$
 $$;
 
 -- What a filter of failed jobs matches now, oldest first. A retry has one row a target, as one run answers all
--- its failures; a discard has one a job. Targets whose jobs' records were trimmed are in, unless the
+-- its failures, and none whose work went through since, unless its job is named; a discard has one a job. Targets whose jobs' records were trimmed are in, unless the
 -- filter asks for what only a record knows.
 create function syncdesk.bulk_matches(p_filter jsonb, p_verb text) returns table (
     queue text, target text, job_id text, fingerprint text, institution text, was_open boolean, at timestamptz
@@ -139,6 +139,7 @@ begin
             select k.*, coalesce(g.open, false) as was_open from kept k
             left join syncdesk.failure_group_items g
                 on g.fingerprint = k.fingerprint and g.queue = k.queue and g.target = k.target
+            where %L = 'discard' or $2 is not null or coalesce(g.open, true)
             union all select b.*, true from bare b
         ), chosen as (
             select distinct on (queue, case when %L = 'discard' then coalesce(job_id, fingerprint || '/' || target)
@@ -147,7 +148,7 @@ begin
                 when target = '' then job_id else target end, at desc
         )
         select queue, target, job_id, fingerprint, institution, was_open, at from chosen
-        order by at, target, job_id$q$, jobs, trimmed, p_verb, p_verb) using p_filter, ids;
+        order by at, target, job_id$q$, jobs, trimmed, p_verb, p_verb, p_verb) using p_filter, ids;
 end $$;
 
 -- How many jobs a bulk action would be about: by cause, and what it would leave out, with why.

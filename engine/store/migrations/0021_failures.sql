@@ -194,13 +194,13 @@ begin
     if surplus > 0 then
         delete from syncdesk.failed_jobs where job_id in (
             select job_id from syncdesk.failed_jobs where queue = p_queue and state = 'failed'
-            order by failed_at, job_id limit surplus);
+            order by failed_at, job_id limit surplus for update skip locked);
     end if;
     surplus := syncdesk.tally('discarded', p_queue) + syncdesk.tally('retried', p_queue) - p_keep;
     if surplus > 0 then
         delete from syncdesk.failed_jobs where job_id in (
             select job_id from syncdesk.failed_jobs where queue = p_queue and state <> 'failed'
-            order by failed_at, job_id limit surplus);
+            order by failed_at, job_id limit surplus for update skip locked);
     end if;
     return jsonb_build_object('recorded', true, 'outbox', outbox_);
 end $$;
@@ -213,6 +213,10 @@ declare
     f syncdesk.failed_jobs;
     target_ text;
 begin
+    -- Groups before jobs before items: the order in which a failure is recorded and a bulk action releases.
+    select * into f from syncdesk.failed_jobs where job_id = p_job_id;
+    target_ := syncdesk.failed_target(f);
+    perform from syncdesk.failure_group_items where queue = f.queue and target = target_ order by fingerprint for update;
     select * into f from syncdesk.failed_jobs where job_id = p_job_id for update;
     if not found then
         raise exception using errcode = 'SD404', message = 'There is no such failed job.';
@@ -225,8 +229,6 @@ begin
     elsif f.state = p_state or (f.state = 'retried') then
         raise exception using errcode = 'SD409', message = format('This job is %s already.', f.state);
     end if;
-    target_ := coalesce(f.item_id::text, f.arguments ->> 'inbox_id', f.arguments ->> 'outbox_id', '');
-    perform from syncdesk.failure_group_items where queue = f.queue and target = target_ order by fingerprint for update;
     if p_state = 'retried' then
         if target_ <> '' and not syncdesk.wish_again(f.queue, target_, f.correlation_id) then
             raise exception using errcode = 'SD409', message = 'What this job was for is done or gone.';
@@ -362,6 +364,10 @@ begin
         raise exception using errcode = 'SD409',
             message = format('The group grew to %s since you looked at it; nothing was retried.', n);
     end if;
+    perform from syncdesk.failure_group_items where fingerprint = p_fingerprint and open and not discarded
+        order by target for update;
+    update syncdesk.failed_jobs set state = 'retried', state_at = clock_timestamp()
+        where fingerprint = p_fingerprint and state = 'failed';
     for t in
         select g.queue, g.target, i.user_id, i.institution_name
         from syncdesk.failure_group_items g
@@ -376,8 +382,6 @@ begin
         end if;
     end loop;
     update syncdesk.failure_group_items set open = false where fingerprint = p_fingerprint and open and not discarded;
-    update syncdesk.failed_jobs set state = 'retried', state_at = clock_timestamp()
-        where fingerprint = p_fingerprint and state = 'failed';
     return jsonb_build_object('targets', targets, 'skipped', skipped);
 end $$;
 
