@@ -65,6 +65,8 @@ class View(Protocol):
 
     def workers(self) -> list[dict[str, Any]]: ...
 
+    def gate(self) -> str | None: ...
+
 
 class Control(Protocol):
     """`engine.queue`: what an operator may do to queues, jobs and workers."""

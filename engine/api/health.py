@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from engine.api import types
 from engine.api.context import Context
+from engine.api.overview import database_stopped
 from engine.api.phrases import QUEUE_LABELS, count
 from engine.api.routing import Call, Route
 from engine.errors import BrokerUnavailable, SyncdeskError
@@ -40,7 +41,8 @@ def check(context: Context) -> types.Health:
     except SyncdeskError as error:
         checks.append(types.Check("database", False, error.message))
     else:
-        checks.append(types.Check("database", True))
+        stopped = database_stopped(context)
+        checks.append(types.Check("database", stopped is None, f"{stopped.title}." if stopped else ""))
     if consuming:
         return types.Health("alive" if checks[-1].ok else "degraded", context.version, checks)
     return types.Health("starting" if starting else "dead", context.version, checks)

@@ -40,10 +40,13 @@ def overview(context: Context) -> types.Overview:
         logger("api").warning("The overview lacks what the database knows", code=error.code)
     status = context.host.status()
     queue_ms, workers = _workers(context)
+    stopped = database_stopped(context)
     rows = queues(context, facts["queues"], reachable=workers is not None)
     found = causes(facts, status, rows, workers)
     if store_ms is None:
         found.insert(0, _DATABASE_LOST)
+    elif stopped is not None:
+        found.insert(0, stopped)
     bank_data = _bank_data(facts)
     if store_ms is None:
         bank_data.state = "trouble"
@@ -55,7 +58,7 @@ def overview(context: Context) -> types.Overview:
         suggestions=facts["suggestions"],
         figures=_figures(rows, facts),
         queues=rows,
-        services=_services(context, facts, rows, workers, store_ms, queue_ms),
+        services=_services(context, facts, rows, workers, store_ms, queue_ms, stopped),
         activity=[phrases.activity(row) for row in activity],
     )
 
@@ -66,6 +69,29 @@ _DATABASE_LOST = types.Cause(
     "The database does not answer",
     "Plaid sends its webhooks again and waiting jobs are kept; everything goes on by itself when it is back.",
 )
+_DATABASE_STOPPED = {
+    "DATABASE_READ_ONLY": types.Cause(
+        "DATABASE_READ_ONLY",
+        "error",
+        "The database takes no writes",
+        "It is a standby, or somebody stopped them, often because its disk is nearly full. Jobs wait and use up no "
+        "tries; they go on by themselves as soon as it takes writes again.",
+    ),
+    "DATABASE_FULL": types.Cause(
+        "DATABASE_FULL",
+        "error",
+        "The database's disk is full",
+        "Free some space there. Jobs wait and use up no tries; they go on by themselves once there is room.",
+    ),
+}
+
+
+def database_stopped(context: Context) -> types.Cause | None:
+    """Why work waits for a database that can still be read; None while it does not."""
+    try:
+        return _DATABASE_STOPPED.get(context.view.gate() or "")
+    except BrokerUnavailable:
+        return None
 
 
 def engine(info: types.EngineInfo, pause: dict[str, Any] | None, found: list[types.Cause]) -> types.EngineInfo:
@@ -200,6 +226,7 @@ def _services(
     workers: list[dict[str, Any]] | None,
     store_ms: float | None,
     queue_ms: float | None,
+    stopped: types.Cause | None,
 ) -> list[types.Service]:
     settings = context.settings
     given = settings.origin
@@ -222,9 +249,9 @@ def _services(
             "Database",
             ("Postgres" if store_ms is None else f"Postgres {facts['server_version'].split()[0]}")
             + (", your own" if {"database_url", "supabase_url"} & set(given) else ", built in"),
-            "error" if store_ms is None else "ok",
+            "error" if store_ms is None or stopped else "ok",
             "" if store_ms is None else f"{store_ms:.1f} ms",
-            "It does not answer." if store_ms is None else "",
+            "It does not answer." if store_ms is None else (f"{stopped.title}." if stopped else ""),
         ),
         types.Service(
             "plaid",

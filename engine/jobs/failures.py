@@ -46,6 +46,8 @@ _FACTS: Final = frozenset(
 )
 _TITLES: Final = {
     "DATABASE_UNAVAILABLE": "The database does not answer",
+    "DATABASE_READ_ONLY": "The database takes no writes",
+    "DATABASE_FULL": "The database's disk is full",
     "DATABASE_REFUSED": "The database refused a change",
     "BROKER_UNAVAILABLE": "The queue does not answer",
     "SCHEMA": "The database's schema does not fit",

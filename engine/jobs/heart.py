@@ -118,7 +118,7 @@ class Heart(threading.Thread):
         """What health calls alive: seconds since a consumer looked for jobs although it could have, or since a thread
         came free where every one has been busy for longer than any job takes."""
         broker = self._broker
-        if broker.quiet.is_set() or not broker.looked:
+        if broker.quiet.is_set() or broker.shut.is_set() or not broker.looked:
             return 0.0
         running = [proxy.duration_ms / 1000 for proxy in list(broker.held.values())]
         if len(running) >= broker.options.threads:

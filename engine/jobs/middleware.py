@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import dramatiq
@@ -47,8 +48,9 @@ class Attempts(dramatiq.Middleware):
     Dramatiq from logging an exception with its message and values; `Lines` says what may be said.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, stopped: Callable[[BaseException], bool]) -> None:
+        """``stopped``: whether nothing is taken any more because of what an error says (`engine.jobs.gate`)."""
+        self._settings, self._stopped = settings, stopped
 
     @property
     def actor_options(self) -> set[str]:
@@ -74,6 +76,9 @@ class Attempts(dramatiq.Middleware):
         found = describe(exception, job.institution)
         group = fingerprint(exception, found, job.queue, job.institution)
         error = json.dumps({**found.json(), "group": group})
+        if self._stopped(exception):
+            message.outcome = Outcome("retry", error=error, counts=False, forget=True)
+            return
         repeat = again(exception, self._settings, tries=job.tries, start=job.start)
         cause, past = causes.shared(exception, job.institution), causes.past(exception)
         if cause and cause == job.early:
@@ -149,6 +154,8 @@ class Counting(dramatiq.Middleware):
             self._stats.add(message.job, message.outcome, message.duration_ms)
 
 
-def explicit(settings: Settings, stats: Stats) -> list[dramatiq.Middleware]:
+def explicit(
+    settings: Settings, stats: Stats, stopped: Callable[[BaseException], bool] = lambda _: False
+) -> list[dramatiq.Middleware]:
     """All of a worker's middleware. Dramatiq runs what comes after a job in reverse order."""
-    return [Counting(stats), Lines(), Attempts(settings)]
+    return [Counting(stats), Lines(), Attempts(settings, stopped)]

@@ -15,6 +15,7 @@ from engine import logs
 from engine.clock import monotonic
 from engine.errors import StartError, SyncdeskError
 from engine.jobs import actors, exits
+from engine.jobs.gate import Gate
 from engine.jobs.heart import Heart
 from engine.jobs.middleware import explicit
 from engine.jobs.record import Recorder
@@ -74,7 +75,8 @@ class WorkerProcess:
             record=Recorder(store, client, keys, self.stats, settings),
             wiped=self.reconciler.ask,
         )
-        self.broker = Broker(client, keys, options, explicit(settings, self.stats))
+        self.broker = Broker(client, keys, options, explicit(settings, self.stats, self._stopped))
+        self._gate = Gate(self.broker, store)
         self._heart = Heart(self.broker, pool, settings.worker_memory_mb, self._told, self._ending.is_set)
 
     def declare(self) -> None:
@@ -94,7 +96,7 @@ class WorkerProcess:
         before = threading.excepthook
         threading.excepthook = self._uncaught
         reconciling = threading.Thread(target=self.reconciler.run, args=(self._ending,), name="reconciler", daemon=True)
-        helpers: list[threading.Thread] = [self.stats, self._heart, LeaseKeeper(broker), reconciling]
+        helpers: list[threading.Thread] = [self.stats, self._heart, self._gate, LeaseKeeper(broker), reconciling]
         try:
             for helper in helpers:
                 helper.start()
@@ -113,6 +115,9 @@ class WorkerProcess:
         self._ending.set()
 
     # ------------------------------------------------------------ parts
+
+    def _stopped(self, error: BaseException) -> bool:
+        return self._gate.met(error)
 
     def _sync_parts(self) -> Deps:
         """Built on first use: Plaid's client is heavy, and a worker that only sends notices needs none of it."""

@@ -53,6 +53,7 @@ class Broker(dramatiq.Broker):
         self._lines: list[Line] = []
         self.closing = threading.Event()
         self.quiet = threading.Event()
+        self.shut = threading.Event()  # nothing is taken while the database takes no work (`engine.jobs.gate`)
         self.held: dict[str, Proxy] = {}  # what this process has taken, by job id
         self.looked: dict[str, float] = {}  # when each queue was last looked at (monotonic)
         self.threads_by_queue: dict[str, dramatiq.ConsumerThread] = {}

@@ -88,7 +88,8 @@ class Consumer(dramatiq.Consumer):
             self._ready.extend(taken)
 
     def _idle(self) -> bool:
-        return self.broker.quiet.is_set() or self.broker.closing.is_set()
+        broker = self.broker
+        return broker.quiet.is_set() or broker.shut.is_set() or broker.closing.is_set()
 
     @property
     def _worker(self) -> str:

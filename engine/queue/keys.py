@@ -48,6 +48,11 @@ class Keys:
         return self.prefix + "commands"
 
     @property
+    def gate(self) -> str:
+        """Why no work is taken: the database is away, read-only or full (`engine.queue.gate`)."""
+        return self.prefix + "gate"
+
+    @property
     def reconciled(self) -> str:
         """Present for a while after a reconciler ran, so that several do not work at once."""
         return self.prefix + "reconciled"

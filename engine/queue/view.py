@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from engine import clock
-from engine.queue import scripts
+from engine.queue import gate, scripts
 from engine.queue.connection import translated
 from engine.queue.events import ms_iso
 from engine.queue.hints import ANYBODY
@@ -141,6 +141,15 @@ class View:
             "error_title": error.get("title") if error else None,
             "version": f"{state}.{starts}",
         }
+
+    def gate(self) -> str | None:
+        """The code of the trouble for which work waits for the database, None while it does not.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        found = gate.read(self._client, self._keys)
+        return found.code if found else None
 
     def workers(self) -> list[dict[str, Any]]:
         """One dict a worker process that reported lately: id, host, pid, pool, queues, state, threads, busy, memory_mb,

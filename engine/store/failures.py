@@ -22,7 +22,8 @@ from engine.errors import (
 OURS: dict[str, type[SyncdeskError]] = {"SD400": UsageError, "SD404": NotFound, "SD409": Conflict}
 #: SQLSTATE classes and codes after which trying again can help (Postgres, appendix A).
 _PASSING_CLASSES = ("08", "53", "57P")
-_PASSING = frozenset({"40001", "40P01", "55P03", "57014"})
+#: Of these, what says that this call met another one, or took too long: the database itself is well.
+MOMENTARY = frozenset({"40001", "40P01", "55P03", "57014"})
 READ_ONLY = "25006"
 DISK_FULL = "53100"
 #: What a standby says of a write, a lock or an unlogged table, or at connecting; English words, as Postgres has them
@@ -63,7 +64,7 @@ def from_sqlstate(
     stopped = _takes_no_writes(name, sqlstate, message)
     if stopped is not None:
         return stopped
-    if sqlstate in _PASSING or sqlstate.startswith(_PASSING_CLASSES):
+    if sqlstate in MOMENTARY or sqlstate.startswith(_PASSING_CLASSES):
         return unavailable(name, sqlstate)
     facts = {"sqlstate": sqlstate, "constraint": constraint, "table": table, "column": column}
     known = {key: value for key, value in facts.items() if value}
