@@ -8,7 +8,16 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.api import admin_banks, admin_bills, admin_bulk, admin_jobs, admin_operation, admin_transactions, types
+from engine.api import (
+    admin_banks,
+    admin_bills,
+    admin_bulk,
+    admin_jobs,
+    admin_operation,
+    admin_transactions,
+    admin_webhooks,
+    types,
+)
 from engine.api import overview as first_page
 from engine.api.admin_jobs import SpanQuery
 from engine.api.auth import RANK
@@ -105,6 +114,7 @@ def routes(fan: Fan) -> list[Route]:
         *admin_banks.routes(),
         *admin_bills.routes(),
         *admin_transactions.routes(),
+        *admin_webhooks.routes(),
         *admin_operation.routes(),
     ]  # fmt: skip
     return table

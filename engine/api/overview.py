@@ -17,11 +17,13 @@ FRESH_S = 15.0
 """A worker without a sign of life for longer is not counted on."""
 
 
+UNANNOUNCED = 3
+"""Runs of a day that found news without a webhook, from which on it is no accident."""
 NOTHING: dict[str, Any] = {
     "items": 0, "fresh": 0, "paused": 0, "first_data": 0, "trouble": 0, "oldest_s": None, "needs": [], "groups": [],
     "queues": {}, "suggestions": 0, "update_ms": None, "last_webhook_at": None, "refused_1h": 0,
     "schedule": {"jobs": 0, "next_run_at": None, "next_backup_at": None}, "install_trouble": None,
-    "engine_pause": None, "server_version": "?",
+    "engine_pause": None, "server_version": "?", "unannounced": {"items": 0, "runs": 0, "last_at": None},
 }  # fmt: skip
 """What is known while the database does not answer."""
 
@@ -144,6 +146,13 @@ def causes(
         sentence = f"Nobody works on {', '.join(idle)}; jobs wait until a worker runs again."
         found.append(types.Cause("NO_WORKERS", "error", "No workers", sentence, "Open workers", "workers"))
     found += [_failing(row) for row in rows if row.high_failure_rate]
+    if facts["unannounced"]["runs"] >= UNANNOUNCED:
+        runs, banks = facts["unannounced"]["runs"], phrases.count(facts["unannounced"]["items"], "bank")
+        sentence = (
+            f"In the last day {runs} syncs of {banks} found news that no "
+            "webhook announced. The backup runs fetch everything; check the address that Plaid sends webhooks to."
+        )
+        found.append(types.Cause("WEBHOOKS_MISSING", "warn", "Webhooks are missing", sentence))
     if facts["refused_1h"] >= 20:
         sentence = f"{facts['refused_1h']} in the last hour carried no signature that holds."
         found.append(types.Cause("WEBHOOKS_REFUSED", "warn", "Webhooks are refused", sentence))

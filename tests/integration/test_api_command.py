@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,9 @@ from engine.api import types
 from engine.api.client import Client
 from engine.errors import Conflict, Forbidden, NotFound, NotRunningError, UsageError
 from engine.host import discovery
-from engine.jobs.worker import WorkerProcess
 from scheduler.command import main
 from tests.support import api as support
-from tests.support.api import Api
+from tests.support.api import Api, working
 from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
 
 
@@ -157,18 +154,3 @@ def test_a_direct_sync_ends_before_the_answer(
         done = client.act(f"items/{item}/sync")
         assert done.message == "Synced: 2 new of 2 changes."
         assert client.get(f"items/{item}", types.ItemDetail).item.transactions == 2
-
-
-@contextlib.contextmanager
-def working(api: Api) -> Iterator[None]:
-    """A worker of all pools in this process while the block runs."""
-    process = WorkerProcess("all", api.parts.settings, api.profile, api.parts.store)
-    process.declare()
-    thread = threading.Thread(target=process.run)
-    thread.start()
-    try:
-        yield
-    finally:
-        process.stop()
-        thread.join(20)
-        assert not thread.is_alive()

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import hmac
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from engine.api.assemble import Parts
 from engine.api.auth import Tokens, new_token
 from engine.api.context import Alone
 from engine.api.server import Servers, bind
+from engine.jobs.worker import WorkerProcess
 from engine.profile import Profile
 from engine.settings import Settings
 
@@ -86,3 +88,18 @@ def running(folder: Path, **changes: Any) -> Iterator[Api]:
         finally:
             servers.stop()
             parts.close()
+
+
+@contextlib.contextmanager
+def working(api: Api) -> Iterator[None]:
+    """A worker of all pools in this process while the block runs."""
+    process = WorkerProcess("all", api.parts.settings, api.profile, api.parts.store)
+    process.declare()
+    thread = threading.Thread(target=process.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        process.stop()
+        thread.join(20)
+        assert not thread.is_alive()
