@@ -54,6 +54,13 @@ def error_types() -> list[str]:
     return found
 
 
+def values_of(name: str) -> list[str]:
+    """The values that a schema of names allows."""
+    schema = _description()["components"]["schemas"][name]
+    found: list[str] = schema["enum"] if "enum" in schema else schema["anyOf"][1]["enum"]
+    return found
+
+
 @cache
 def _description() -> dict[str, Any]:
     found: dict[str, Any] = _json_schema(json.loads(DESCRIPTION.read_text(encoding="utf-8")))
