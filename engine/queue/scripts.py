@@ -28,5 +28,8 @@ def run(client: redis.Redis | Line, keys: Keys, name: str, *args: str | int | fl
     try:
         return execute("EVALSHA", sha, 1, keys.epoch, text)
     except redis.exceptions.NoScriptError:
-        execute("SCRIPT LOAD", lua.source(name))
+        try:
+            execute("SCRIPT LOAD", lua.source(name))
+        except redis.ConnectionError:  # the light broker hangs up after each error that it told
+            execute("SCRIPT LOAD", lua.source(name))
         return execute("EVALSHA", sha, 1, keys.epoch, text)

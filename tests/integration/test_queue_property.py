@@ -366,4 +366,4 @@ def test_every_wish_is_served_once(outages: Outages, broker_kind: str, store: Tr
                 raise AssertionError(f"life {number}: {error}") from error
             cut += sum(life.cut.values())
     assert cut > lives  # the lives were not too quiet to prove anything
-    assert outages.count > lives
+    assert outages.count >= lives
