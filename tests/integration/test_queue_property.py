@@ -175,7 +175,8 @@ class Life:
     def process(self, name: str) -> tuple[Broker, Consumer]:
         given = queue_settings(lease_s=LEASE_S, backoff_first_s=0.001, max_attempts=2, keep_failed=10_000)
         broker = self.world.broker(name, threads=1, given=given)
-        broker.client.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_S
+        limits = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S}  # also to shake hands
+        broker.client.connection_pool.connection_kwargs.update(limits)
         dramatiq.actor(
             actor_name="deliver_notice", queue_name=QUEUE, broker=broker, takes_job=True, throws=BaseException
         )(self.act)
