@@ -335,6 +335,9 @@ class Run(Struct):
 
 
 class Account(Struct):
+    """Two clocks: ``last_success_at`` is ours (null where it is closed), ``newest_data_at`` the bank's. ``silent_since``:
+    without news for longer than is usual for it. ``replaced_by``: the account that took its place."""
+
     id: str
     name: str
     mask: str | None
@@ -342,6 +345,10 @@ class Account(Struct):
     currency: str | None
     balance: str | None
     newest_data_at: str | None
+    last_success_at: str | None = None
+    silent_since: str | None = None
+    closed_at: str | None = None
+    replaced_by: str | None = None
 
 
 class ItemDetail(Struct):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.store import Transport
+from engine.sync.rematch import rematch
 from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
 from tests.support.syncing import World, deps
 
@@ -109,6 +110,27 @@ def test_a_confirmation_goes_with_the_payment_when_it_posts(world: World, bank: 
     bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
     world.sync()
     assert tags(world) == {"t1": "confirmed"}
+
+
+def test_a_confirmation_goes_along_where_the_link_is_guessed_and_comes_back(world: World, bank: ScriptedPlaid) -> None:
+    add_bill(world)
+    bank.answer(SYNC, page([charge("p1", pending=True)], cursor="c1"))
+    world.sync()
+    match = world.rows("select id from syncdesk.matches")[0]
+    world.deps.store.call("match_decide", match=str(match["id"]), decision="confirm", version=None, correlation="c")
+    bank.answer(SYNC, page([charge("t1", 15.49, 1)], removed=["p1"], cursor="c2"))
+    world.sync()
+    assert tags(world) == {"t1": "confirmed"}
+    labels = world.rows("select transaction_id from syncdesk.match_labels")
+    assert [label["transaction_id"] for label in labels] == ["t1"]
+    assert world.rows("select rematch_wanted from syncdesk.users")[0]["rematch_wanted"] is False
+    number = world.live()["t1"]["id"]
+    undone = world.deps.store.call("posting_undo", id=number, correlation="c")
+    assert undone["rematch"]
+    rematch(world.deps.store, undone["user_id"], correlation="c")
+    # What was confirmed is the pending payment's again; the posted one is weighed by itself.
+    assert tags(world)["p1"] == "confirmed"
+    assert tags(world).get("t1") in (None, "auto", "suggested")
 
 
 def test_a_replay_that_does_not_bring_a_payment_again_takes_its_tag(world: World, bank: ScriptedPlaid) -> None:

@@ -70,6 +70,11 @@ def test_accounts_appear_vanish_and_come_back(world: World) -> None:
     assert seen(world, checking, card)["appeared"] == ["acc-2"]
     assert seen(world, card)["vanished"] == ["acc-1"]
     assert stored(world) == {"acc-1": (True, None), "acc-2": (False, None)}
+    shown = world.deps.store.call("item_get", item=world.item)["accounts"]
+    assert [(each["name"], each["closed_at"] is None, each["last_success_at"] is None) for each in shown] == [
+        ("Card", True, False),
+        ("Checking", False, True),
+    ]
     # What it held stays.
     assert list(world.live()) == ["t1"]
     assert seen(world, checking, card)["appeared"] == ["acc-1"]

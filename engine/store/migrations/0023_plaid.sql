@@ -42,7 +42,7 @@ language sql stable set search_path = '' as $$
     with pairs as (
         select w.transaction_id as was, n.transaction_id as now_, abs(n.date - w.date) as days
         from syncdesk.transactions w
-            join syncdesk.transactions n on n.item_id = w.item_id and n.account_id = w.account_id
+            join syncdesk.transactions n on n.user_id = w.user_id and n.item_id = w.item_id and n.account_id = w.account_id
         where w.item_id = p_item and w.pending and w.replaced_by is null
             and w.removed_at > clock_timestamp() - interval '14 days'
             and not n.pending and n.removed_at is null
