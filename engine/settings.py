@@ -128,6 +128,9 @@ class Settings:
         20, "SYNCDESK_BULK_PER_SECOND", "Jobs of a queue that bulk retries release a second", low=1, high=1000
     )
     lease_s: float = _setting(8.0, "SYNCDESK_LEASE_S", "A job's lease, renewed every quarter of it", low=1, high=300)
+    stuck_s: float = _setting(
+        120.0, "SYNCDESK_STUCK_S", "A running job without a step for so long is shown as stuck", low=1, high=86400
+    )
     backup_every_s: int = _setting(900, "SYNCDESK_BACKUP_EVERY_S", "Backup sync interval", low=2, high=86400)
     matching: Literal["rules", "simple"] = _setting(
         "rules", "SYNCDESK_MATCHING", "How payments are matched to bills; simple: amount, and name or category"

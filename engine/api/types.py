@@ -236,6 +236,8 @@ class Job(Struct):
     error_title: str | None = None
     group: str | None = None
     version: str = ""
+    stuck_s: float | None = None
+    """Seconds since a running job's last step, where that is longer than `SYNCDESK_STUCK_S`."""
 
 
 class ThreadEvent(Struct):
@@ -443,6 +445,10 @@ class RunningJob(Struct):
     thread: int
     running_ms: float
     limit_ms: float | None
+    still_ms: float = 0.0
+    steps: int = 0
+    last_step: str = ""
+    stuck: bool = False
 
 
 class Pool(Struct):

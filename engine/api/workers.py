@@ -66,6 +66,10 @@ def _pool(
                 thread=job["thread"],
                 running_ms=job["running_ms"],
                 limit_ms=None,
+                still_ms=job["still_ms"],
+                steps=job.get("steps", 0),
+                last_step=job.get("last_step", ""),
+                stuck=job["stuck"],
             )
             for row in fresh
             for job in row["jobs"]

@@ -34,8 +34,10 @@ class Heart(threading.Thread):
         memory_limit_mb: int,
         stop: Callable[[str], None],
         leaving: Callable[[], bool],
+        stuck_s: float = 120.0,
     ) -> None:
-        """``stop``: called with ``told`` or ``memory`` when the process should end; ``leaving``: it is ending."""
+        """``stop``: called with ``told`` or ``memory`` when the process should end; ``leaving``: it is ending.
+        ``stuck_s``: a job that takes no step for so long is shown as stuck; nobody ends it for that."""
         super().__init__(name="heart", daemon=True)
         self._broker = broker
         self._pool = pool
@@ -47,6 +49,8 @@ class Heart(threading.Thread):
         self._heavy = False
         self._told_quiet = False  # quiet for another reason (the end) is not ours to lift
         self._leaving = leaving
+        self._stuck_s = stuck_s
+        self._said_stuck: set[str] = set()
         self._key = broker.keys.worker(broker.options.worker_id)
 
     def run(self) -> None:
@@ -58,6 +62,7 @@ class Heart(threading.Thread):
                     pubsub.subscribe(self._broker.keys.commands)
                 self._obey()
                 self._beat()
+                self._tell_stuck()
                 pubsub.get_message(timeout=BEAT_S)
             except (redis.RedisError, OSError):
                 pubsub = None  # the consumers say it in the log; this one only comes back
@@ -89,6 +94,9 @@ class Heart(threading.Thread):
                 "institution": proxy.job.institution,
                 "thread": number,
                 "running_ms": proxy.duration_ms,
+                "still_ms": proxy.still_ms,
+                "steps": proxy.steps,
+                "last_step": proxy.last_step,
             }
             for number, (job_id, proxy) in enumerate(sorted(broker.held.items()), 1)
         ]
@@ -103,6 +111,7 @@ class Heart(threading.Thread):
             "memory_mb": round(self.memory_mb(), 1),
             "memory_limit_mb": self._limit_mb,
             "stalled_s": round(self._stalled_s(), 3),
+            "stuck_after_s": self._stuck_s,
             "jobs": json.dumps(jobs),
             "beat": now_ms,
         }
@@ -113,6 +122,22 @@ class Heart(threading.Thread):
         pipe.zadd(broker.keys.workers, {broker.options.worker_id: now_ms})
         pipe.zremrangebyscore(broker.keys.workers, "-inf", now_ms - lifetime_ms)
         pipe.execute()
+
+    def _tell_stuck(self) -> None:
+        """One line in the log for each start that takes no step any more."""
+        held = dict(self._broker.held)
+        stuck = {job_id for job_id, proxy in held.items() if proxy.still_ms > self._stuck_s * 1000}
+        for job_id in stuck - self._said_stuck:
+            found = held[job_id]
+            log.warning(
+                "A job takes no step any more",
+                job=job_id,
+                target=found.job.item_id,
+                last_step=found.last_step,
+                steps=found.steps,
+                still_ms=found.still_ms,
+            )
+        self._said_stuck = stuck
 
     def _stalled_s(self) -> float:
         """What health calls alive: seconds since a consumer looked for jobs although it could have, or since a thread

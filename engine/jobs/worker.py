@@ -20,6 +20,7 @@ from engine.jobs.heart import Heart
 from engine.jobs.middleware import explicit
 from engine.jobs.record import Recorder
 from engine.jobs.stats import Stats
+from engine.jobs.steps import Steps
 from engine.queue import buckets, events
 from engine.queue.broker import Broker, BrokerOptions
 from engine.queue.connection import connect
@@ -77,13 +78,17 @@ class WorkerProcess:
         )
         self.broker = Broker(client, keys, options, explicit(settings, self.stats, self._stopped))
         self._gate = Gate(self.broker, store)
-        self._heart = Heart(self.broker, pool, settings.worker_memory_mb, self._told, self._ending.is_set)
+        self._steps = Steps()
+        self.broker.add_middleware(self._steps)
+        self._heart = Heart(
+            self.broker, pool, settings.worker_memory_mb, self._told, self._ending.is_set, settings.stuck_s
+        )
 
     def declare(self) -> None:
         """Declare the pool's actors."""
         broker = self.broker
         parts = actors.Parts(
-            store=self._store,
+            store=self._steps.watch(self._store),
             sync=self._sync_parts,
             publish=lambda topic, found: events.publish(broker.client, broker.keys, topic, found),
         )
@@ -130,7 +135,7 @@ class WorkerProcess:
 
                 broker = self.broker
                 self._sync = Deps(
-                    store=self._store,
+                    store=self._steps.watch(self._store),
                     plaid=PlaidClient(self._settings),
                     secrets=Secrets(self._profile or choose(None, os.environ), self._settings),
                     settings=self._settings,

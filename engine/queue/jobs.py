@@ -113,7 +113,17 @@ class Proxy(MessageProxy):
         self.outcome: Outcome | None = None
         self.began = monotonic()
         self.counts: dict[str, Any] = {}  # what an actor adds to the line of its end
+        self.steps, self.last_step, self.stepped = 0, "", self.began  # see `engine.jobs.steps`
         self.past: tuple[str, ...] = ()  # shared causes of failure that it met in good health
+
+    def step(self, name: str) -> None:
+        """The job got on: ``name`` is what it did last."""
+        self.steps, self.last_step, self.stepped = self.steps + 1, name, monotonic()
+
+    @property
+    def still_ms(self) -> int:
+        """Milliseconds since the last step, or since the start."""
+        return int((monotonic() - self.stepped) * 1000)
 
     @property
     def duration_ms(self) -> int:

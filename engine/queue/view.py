@@ -72,11 +72,12 @@ class View:
             start = _index_after(ids, after)
             page = ids[start : start + limit]
             hashes = self._hashes(page)
+        still = self._still() if state == "running" and page else {}
         jobs = []
         for offset, (job_id, fields) in enumerate(zip(page, hashes, strict=True)):
             if fields.get("state") == state:
                 position = start + offset + 1 if state == "waiting" and queue else None
-                jobs.append(self._job(job_id, fields, position))
+                jobs.append(self._job(job_id, fields, position, still.get(job_id)))
         more = start + limit < len(ids)
         return {"jobs": jobs, "next": f"{start + limit}:{page[-1]}" if more and page else None}
 
@@ -106,13 +107,20 @@ class View:
             (fields,) = self._hashes([job_id])
         if not fields:
             return None
+        still = self._still().get(job_id) if fields.get("state") == "running" else None
         return {
-            "job": self._job(job_id, fields, None),
+            "job": self._job(job_id, fields, None, still),
             "timeline": timeline(fields),
             "arguments": json.loads(fields.get("kwargs") or "{}"),
         }
 
-    def _job(self, job_id: str, fields: dict[str, str], position: int | None) -> dict[str, Any]:
+    def _still(self) -> dict[str, float]:
+        """Seconds without a step of each job that its worker calls stuck."""
+        return {
+            job["job_id"]: job["still_ms"] / 1000 for worker in self.workers() for job in worker["jobs"] if job["stuck"]
+        }
+
+    def _job(self, job_id: str, fields: dict[str, str], position: int | None, stuck_s: float | None) -> dict[str, Any]:
         state = fields["state"]
         starts = int(fields.get("starts") or 0)
         error = _last_error(fields, starts)
@@ -140,6 +148,7 @@ class View:
             "error_code": error.get("code") if error else None,
             "error_title": error.get("title") if error else None,
             "version": f"{state}.{starts}",
+            "stuck_s": stuck_s,
         }
 
     def gate(self) -> str | None:
@@ -154,7 +163,7 @@ class View:
     def workers(self) -> list[dict[str, Any]]:
         """One dict a worker process that reported lately: id, host, pid, pool, queues, state, threads, busy, memory_mb,
         memory_limit_mb, started_at, heartbeat_age_s, stalled_s (since it looked for jobs although it could have), and
-        jobs [{job_id, actor, label, thread, running_ms}].
+        jobs [{job_id, actor, label, thread, running_ms, still_ms, steps, last_step, stuck}].
 
         Raises:
             BrokerUnavailable: Redis does not answer.
@@ -175,6 +184,8 @@ def _worker(worker_id: str, row: dict[str, str], now_ms: int) -> dict[str, Any]:
     jobs = json.loads(row["jobs"])
     for job in jobs:
         job["running_ms"] += age_s * 1000
+        job["still_ms"] = job.get("still_ms", 0) + age_s * 1000
+        job["stuck"] = job["still_ms"] > float(row.get("stuck_after_s") or "inf") * 1000
         job["label"] = ACTOR_LABELS.get(job["actor"], job["actor"])
     return {
         "id": worker_id,
