@@ -20,12 +20,15 @@ from engine.settings import Settings
 
 OLDEST: Final = (6, 2)  # LMOVE, and channels in ACL rules
 
-# Every command of the queue's scripts once, on one key: of a wrong type for most, which an ACL does not mind.
+# Every command of the queue's scripts once, and some that belong with them. All on one key: of a wrong type for most,
+# which an ACL does not mind.
 COMMANDS: Final = (
     "DEL k", "EXISTS k", "GET k", "HDEL k f", "HGET k f", "HINCRBY k f 1", "HMGET k f", "HSET k f 1", "HSETNX k f 1",
     "INCR k", "LINDEX k 0", "LLEN k", "LMOVE k k LEFT RIGHT", "LPOP k", "LPUSH k 1", "LRANGE k 0 0", "LREM k 1 1",
     "PEXPIRE k 1", "PUBLISH c 1", "RENAME k k", "RPOP k", "RPUSH k 1", "SET k 1", "TIME", "ZADD k 1 1", "ZCARD k",
-    "ZPOPMIN k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 1", "ZREM k 1", "ZREMRANGEBYSCORE k 0 1", "DEL k",
+    "ZPOPMIN k", "ZRANGE k 0 0", "ZRANGEBYSCORE k 0 1", "ZREM k 1", "ZREMRANGEBYSCORE k 0 1",
+    "EXPIRE k 1", "HGETALL k", "HLEN k", "INCRBY k 1", "LTRIM k 0 0", "PTTL k", "SADD k 1", "SCARD k", "SISMEMBER k 1",
+    "SMEMBERS k", "SREM k 1", "ZCOUNT k 0 1", "ZINCRBY k 1 1", "ZRANK k 1", "ZSCORE k 1", "DEL k",
 )  # fmt: skip
 _PROBE: Final = """
 for _, words in ipairs(cjson.decode(ARGV[1])) do

@@ -139,6 +139,25 @@ def test_a_replica_and_its_primary(redis_url: str) -> None:
         look(server.url)
 
 
+@pytest.mark.redis7
+def test_a_node_of_a_cluster_that_does_not_hold_the_keys() -> None:
+    def lines() -> str:
+        return f"cluster-enabled yes\ncluster-port {free_port()}\n"
+
+    with own(more=lines()) as one, own(more=lines()) as other, admin(one) as root, admin(other) as second:
+        root.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        slot = int(root.execute_command("CLUSTER", "KEYSLOT", "{syncdesk}:epoch"))
+        owner = str(second.execute_command("CLUSTER", "MYID"))
+        facts = {name: int(second.config_get(name)[name]) for name in ("port", "cluster-port")}
+        root.execute_command("CLUSTER", "MEET", "127.0.0.1", str(facts["port"]), str(facts["cluster-port"]))
+        until(lambda: owner in str(root.execute_command("CLUSTER", "NODES")), 30)
+        until(lambda: "cluster_state:ok" in str(root.execute_command("CLUSTER", "INFO")), 30)
+        look(one.url)
+        root.execute_command("CLUSTER", "SETSLOT", str(slot), "NODE", owner)
+        with pytest.raises(BrokerUnfit, match="one node of a cluster"):
+            look(one.url)
+
+
 def test_a_server_that_is_too_old() -> None:
     with pytest.raises(BrokerUnfit, match=r"Redis 6\.0\.16 is too old: Syncdesk needs 6\.2"):
         fitness._facts({"redis_version": "6.0.16"})
@@ -280,6 +299,9 @@ def test_scripts_that_were_forgotten_are_loaded_again(redis_url: str, namespace:
         world.client.script_flush()
         hints.sync("i2", "u1", "Bank", "high", "webhook", "c")
         assert scripts.run(world.client, world.keys, "counts", "transactions")[0] == 2
+        world.client.script_flush()
+        line = world.broker().line()  # a worker's own connection, which repeats nothing by itself
+        assert scripts.run(line, world.keys, "counts", "transactions")[0] == 2
 
 
 @pytest.mark.redis7
