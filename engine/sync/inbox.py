@@ -15,9 +15,10 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import BrokerUnavailable
+from engine.errors import BrokerUnavailable, SecretError, SettingsError
 from engine.logs import logger
-from engine.plaid.errors import POLICIES, react
+from engine.plaid.errors import POLICIES, PlaidError, react
+from engine.plaid.table import STUCK
 from engine.plaid.types import Webhook
 from engine.plaid.webhooks import Refused, Verified
 from engine.sync.deps import Deps, Store
@@ -234,9 +235,21 @@ def _item_error(event: _Event) -> Processed:
         _set(event, None, None, want=True)
         return _DONE
     state = POLICIES[react(error.error_code, error.error_type)].item
+    if state in STUCK and _well(event):
+        state = None
     # Anything else is best learned by a run of our own.
     _set(event, state, error.error_code if state else None, want=state is None)
     return _DONE
+
+
+def _well(event: _Event) -> bool:
+    """Whether Plaid says (free) that the item is not in trouble: the webhook is a straggler from before a repair."""
+    try:
+        item = event.deps.store.call("item_token", item=event.item_id)
+        info = event.deps.plaid.item_get(event.deps.token(item, event.item_id))
+    except (PlaidError, SecretError, SettingsError):
+        return False
+    return info.error is None or react(info.error.error_code, info.error.error_type) not in STUCK
 
 
 def _repaired(event: _Event) -> Processed:

@@ -231,6 +231,21 @@ def test_some_links_are_not_looked_at(world: World, changes: str) -> None:
     assert due(world) == 0
 
 
+def test_the_next_look_is_told(world: World) -> None:
+    get = world.deps.store.call
+    assert get("item_get", item=world.item)["item"]["next_sync_at"] is None
+    world.execute(
+        "insert into syncdesk.schedule (id, label, trigger, next_run_at)"
+        " values ('backup_sync', 'Backup sync', '{\"every_s\": 900}', now() + interval '15 minutes')"
+    )
+    tried(world, 0)
+    world.execute("update syncdesk.items set webhook_seen_at = null")
+    at = clock.parse(get("item_get", item=world.item)["item"]["next_sync_at"])
+    assert timedelta(minutes=2) < at - clock.now() < timedelta(minutes=6)
+    world.execute("update syncdesk.schedule set paused_at = now()")
+    assert get("item_get", item=world.item)["item"]["next_sync_at"] is None
+
+
 def test_refused_keys_leave_it_to_the_base_schedule(world: World) -> None:
     world.execute("insert into syncdesk.settings (key, value) values ('install_trouble', '{}')")
     tried(world, 100_000)

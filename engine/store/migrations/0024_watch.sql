@@ -257,3 +257,43 @@ begin
         'runs', public.syncdesk_runs_list(p_item, null, 20) -> 'runs',
         'removes', '');
 end $$;
+
+-- ---------------------------------------------------------------- repaired meanwhile
+
+-- Whether the person signed in again, or the bank told that it is well, after the run had begun: what the run learned
+-- before is old news, and the wish that the repair raised finds out how the link stands now.
+create function syncdesk.mended_since(i syncdesk.items, r syncdesk.sync_runs) returns boolean
+language sql immutable as $$
+    select coalesce(i.wanted > r.wanted and ((i.wanted_trigger in ('link', 'probe') and i.wanted_at > r.started_at)
+        or (i.state = 'healthy' and i.state_since > r.started_at)), false)
+$$;
+
+create or replace function public.syncdesk_sync_fail(
+    p_run uuid, p_item uuid, p_fence bigint, p_error jsonb, p_state text, p_code text, p_settle boolean,
+    p_install boolean, p_correlation text
+) returns jsonb
+language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    it syncdesk.items;
+    run syncdesk.sync_runs;
+    made bigint;
+begin
+    select * into it from syncdesk.items where id = p_item for update;
+    update syncdesk.sync_runs set state = 'failed', error = p_error, finished_at = clock_timestamp()
+        where id = p_run and state = 'running' returning * into run;
+    delete from syncdesk.stage where run_id = p_run;
+    delete from syncdesk.skipped_rows where run_id = p_run;
+    delete from syncdesk.item_leases where item_id = p_item and fence = p_fence;
+    -- Another run took over: what this one learned is old news.
+    if not found then return jsonb_build_object('status', 'stale'); end if;
+    if p_settle then
+        update syncdesk.items set done = greatest(done, run.wanted) where id = p_item;
+    end if;
+    if p_state is not null and not (p_state in ('needs_you', 'error') and syncdesk.mended_since(it, run)) then
+        made := syncdesk.item_enter(p_item, p_state, p_code, null, p_correlation);
+    end if;
+    if p_install then
+        made := syncdesk.install_trouble(p_code, p_correlation);
+    end if;
+    return jsonb_build_object('status', 'failed', 'outbox', made);
+end $$;

@@ -1,0 +1,105 @@
+"""A person signed in again: nothing from before that may tell them to do it once more."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from engine.plaid.errors import NeedsPerson
+from engine.plaid.webhooks import Verified
+from engine.store import Transport
+from engine.sync import inbox, linking
+from tests.support.bank import RunningBank, running_bank
+from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
+from tests.support.syncing import World, deps
+
+SYNC = "/transactions/sync"
+LOGIN = {"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"}
+
+
+@pytest.fixture
+def bank() -> Iterator[RunningBank]:
+    with running_bank() as made:
+        yield made
+
+
+@pytest.fixture
+def world(store: Transport, database_url: str, bank: RunningBank) -> Iterator[World]:
+    made = World(deps(store, bank.url), database_url)
+    made.item = linking.link(made.deps, bank.public_token(living=False, days=5))
+    bank.do("ready", item_id=made.row()["plaid_item_id"])
+    made.run("link")
+    yield made
+    made.deps.plaid.close()
+
+
+def told(world: World) -> int:
+    return len(world.rows("select id from syncdesk.outbox where kind = 'item_state'"))
+
+
+def deliver(world: World, code: str, **fields: Any) -> None:
+    body = {"webhook_type": "ITEM", "webhook_code": code, "item_id": world.row()["plaid_item_id"], **fields}
+    verified = Verified("jwt", uuid.uuid4().hex, "digest")
+    received = inbox.receive(world.deps.store, verified, json.dumps(body).encode())
+    assert inbox.process(world.deps, received.inbox_id).state == "processed"
+
+
+def test_an_error_that_is_told_late_is_looked_into(world: World, bank: RunningBank) -> None:
+    item = world.row()["plaid_item_id"]
+    bank.do("break", item_id=item)
+    deliver(world, "ERROR", error=LOGIN)
+    assert (world.row()["state"], told(world)) == ("needs_you", 1)
+    bank.do("repair", item_id=item, update_mode=True)
+    linking.mended(world.deps, world.item, "link")
+    # Sent before the repair, delivered after it.
+    deliver(world, "ERROR", error=LOGIN)
+    assert (world.row()["state"], told(world)) == ("healthy", 1)
+    assert world.run().state == "done"
+    # A new one is believed.
+    bank.do("break", item_id=item)
+    deliver(world, "ERROR", error=LOGIN)
+    assert (world.row()["state"], told(world)) == ("needs_you", 2)
+
+
+def test_an_error_while_plaid_cannot_be_asked_is_believed(world: World, bank: RunningBank) -> None:
+    bank.do("faults", path="/item/get", kind="html", status=502)
+    deliver(world, "ERROR", error=LOGIN)
+    assert world.row()["state"] == "needs_you"
+    # The bank is well: any sync clears it.
+    bank.do("faults/clear")
+    assert world.sync().state == "done"
+    assert (world.row()["state"], world.row()["next_probe_at"]) == ("healthy", None)
+
+
+@pytest.mark.parametrize("before", ["needs_you", "healthy"])
+def test_a_run_from_before_the_repair_says_nothing_about_it(store: Transport, database_url: str, before: str) -> None:
+    plaid = ScriptedPlaid()
+    world = World(deps(store, plaid.url), database_url).link()
+    plaid.answer(SYNC, page([transaction("t1")], cursor="c1"))
+    world.run("link")
+    if before == "needs_you":
+        plaid.answer(SYNC, error("ITEM_LOGIN_REQUIRED"))
+        with pytest.raises(NeedsPerson):
+            world.sync()
+    so_far = told(world)
+
+    def meanwhile(body: dict[str, Any]) -> Any:
+        linking.mended(world.deps, world.item, "link")
+        return error("ITEM_LOGIN_REQUIRED")
+
+    plaid.answer(SYNC, meanwhile)
+    with pytest.raises(NeedsPerson):
+        world.sync()
+    assert (world.row()["state"], told(world)) == ("healthy", so_far)
+    assert world.row()["wanted"] > world.row()["done"]
+    # The run that the repair asked for meets the trouble itself: that is believed.
+    plaid.answer(SYNC, error("ITEM_LOGIN_REQUIRED"))
+    with pytest.raises(NeedsPerson):
+        world.run()
+    assert (world.row()["state"], told(world)) == ("needs_you", so_far + 1)
+    world.deps.plaid.close()
+    plaid.close()
