@@ -176,9 +176,23 @@ def rematch(context: Context, user_id: str, correlation_id: str) -> None:
 def routes() -> list[Route]:
     """Rows of bills and matches."""
     return [
-        get("bills", "Bills with what was due, paid, late and next.", bills, types.BillPage, query=BillsQuery),
+        get(
+            "bills",
+            "Bills with what was due, paid, late and next.",
+            bills,
+            types.BillPage,
+            query=BillsQuery,
+            found=True,
+        ),
         act("bills", "Add a bill.", add, body=types.BillWrite),
-        get("bills/review", "Matches to review, suggestions first.", review, types.MatchPage, query=ReviewQuery),
+        get(
+            "bills/review",
+            "Matches to review, suggestions first.",
+            review,
+            types.MatchPage,
+            query=ReviewQuery,
+            found=True,
+        ),
         get("bills/{id}", "One bill and its matches.", bill, types.BillDetail, found=True),
         act("bills/{id}", "Replace what is known of a bill.", edit, body=types.BillWrite, method="PUT"),
         act("bills/{id}/archive", "Put a bill away; its history is kept.", archive),

@@ -117,7 +117,12 @@ def routes() -> list[Route]:
     """Rows of transactions."""
     return [
         get(
-            "transactions", "Transactions, newest first.", transactions, shown.TransactionPage, query=TransactionsQuery
+            "transactions",
+            "Transactions, newest first.",
+            transactions,
+            shown.TransactionPage,
+            query=TransactionsQuery,
+            found=True,
         ),
         get(
             "transactions/{id}",

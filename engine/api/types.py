@@ -8,9 +8,9 @@ name ends in ``_ms`` or ``_s``, money is decimal text, and lists are pages by ke
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 JobState = Literal["waiting", "delayed", "running", "retrying", "failed", "discarded", "done"]
 ItemState = Literal[
@@ -20,6 +20,8 @@ EngineState = Literal["starting", "running", "paused", "degraded", "stopping", "
 QueueName = Literal["transactions", "webhooks", "notifications"]
 Span = Literal["1h", "24h", "7d"]
 TokenKind = Literal["view", "operate", "admin"]
+Count = Annotated[int, Meta(ge=0, le=2_147_483_647)]
+"""A number of things, no larger than the database's integer."""
 
 
 class Hello(Struct):
@@ -581,7 +583,7 @@ class LinkRequest(Struct):
 
 
 class GroupRetry(Struct):
-    expected: int
+    expected: Count
 
 
 class EnginePause(Struct):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from engine.api.types import ErrorInfo, QueueName
+from engine.api.types import Count, ErrorInfo, QueueName
 
 Verb = Literal["retry", "discard", "move"]
 Lane = Literal["high", "medium", "low"]
@@ -41,10 +41,10 @@ class BulkStart(Struct):
     and ``per_second``, and for ``canary``: one of each cause first, from ten jobs on. ``lane``: where they move."""
 
     verb: Verb
-    expected: int
+    expected: Count
     filter: JobFilter = field(default_factory=JobFilter)
     hold_s: float | None = None
-    per_second: int | None = None
+    per_second: Count | None = None
     canary: bool | None = None
     lane: Lane | None = None
 
