@@ -246,7 +246,7 @@ def main(settings: Settings, profile: Profile) -> int:
     """
     if not settings.redis_url:
         raise StartError("The scheduler needs the broker's address: set REDIS_URL, or start the engine.")
-    from engine.queue import events
+    from engine.queue import events, totals
     from engine.queue.connection import connect
     from engine.queue.hints import Hints
     from engine.queue.keys import Keys
@@ -266,7 +266,7 @@ def main(settings: Settings, profile: Profile) -> int:
 
         return Deps(
             store=store,
-            plaid=PlaidClient(settings),
+            plaid=PlaidClient(settings, totals.plaid_calls(client, keys)),
             secrets=Secrets(profile, settings),
             settings=settings,
             owner="scheduler",

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.errors import BrokerUnavailable, NotFound
-from engine.logs import HIGH_FAILURE_RATE, logger
+from engine.errors import BrokerUnavailable
 from engine.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 PAGE = 500
 SHARE_OF_LIMIT = 0.5
 """The backup run asks for at most this share of Plaid's calls a minute; webhooks and people have the rest."""
-
-log = logger("scheduler")
 
 
 class Store(Protocol):
@@ -130,6 +127,8 @@ def retention(tools: Tools, correlation: str) -> str:
         done = tools.store.call("retention")
         total += sum(done["deleted"].values())
         if not done["more"]:
+            while tools.store.call("analytics_pack")["packed"]:
+                pass
             return f"{total:,} old {'row' if total == 1 else 'rows'} removed." if total else "Nothing was old enough."
 
 
@@ -143,16 +142,12 @@ def stage_sweep(tools: Tools, correlation: str) -> str:
 
 
 def health_check(tools: Tools, correlation: str) -> str:
-    """Warn where many jobs of a queue fail."""
+    """Look at the failure rates, also where no job ends any more; the workers look with each batch of statistics."""
     del correlation
-    high: list[str] = []
-    try:
-        stats = tools.store.call("queue_stats")
-    except NotFound:
-        return "No statistics yet."
-    for queue, row in stats.items():
-        if row["high_failure_rate"]:
-            high.append(queue)
-            log.warning(HIGH_FAILURE_RATE, queue=queue, failed=row["failed_15m"], done=row["done_15m"], minutes=15)
-            tools.publish("queues", queue)
-    return f"Many jobs fail in {', '.join(high)}." if high else "All queues are well."
+    from engine.jobs.stats import tell
+
+    found = tools.store.call("failing_look")
+    tell(found, None)  # the reconciler hints the notice
+    for change in found["changes"]:
+        tools.publish("queues", change["queue"])
+    return f"Many jobs fail in {', '.join(sorted(found['high']))}." if found["high"] else "All queues are well."

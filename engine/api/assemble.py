@@ -14,7 +14,7 @@ from engine.api.context import Context, HostControl
 from engine.errors import StartError
 from engine.jobs.bulk import BulkDriver
 from engine.profile import Profile
-from engine.queue import buckets, events
+from engine.queue import buckets, events, totals
 from engine.queue.connection import connect
 from engine.queue.control import Control
 from engine.queue.hints import Hints
@@ -73,7 +73,7 @@ class Bank:
         parts = self._parts
         return Deps(
             store=parts.store,
-            plaid=PlaidClient(parts.settings),
+            plaid=PlaidClient(parts.settings, totals.plaid_calls(parts.client, parts.keys)),
             secrets=Secrets(parts.profile, parts.settings),
             settings=parts.settings,
             owner=parts.owner,

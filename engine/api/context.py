@@ -67,6 +67,8 @@ class View(Protocol):
 
     def gate(self) -> str | None: ...
 
+    def totals(self) -> dict[str, list[tuple[tuple[str, ...], int]]]: ...
+
 
 class Control(Protocol):
     """`engine.queue`: what an operator may do to queues, jobs and workers."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
@@ -13,10 +12,6 @@ from engine.api.overview import database_stopped
 from engine.api.phrases import QUEUE_LABELS, count
 from engine.api.routing import Call, Route
 from engine.errors import BrokerUnavailable, SyncdeskError
-
-if TYPE_CHECKING:
-    from prometheus_client.core import Metric
-    from prometheus_client.registry import Collector
 
 FRESH_S = 15.0
 STALLED_S = 15.0
@@ -69,90 +64,11 @@ def _consumers(context: Context) -> list[types.Check]:
 
 
 def metrics(call: Call) -> Response:
-    """Prometheus' text format. What cannot be read now is missing, and ``syncdesk_up`` says so."""
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+    """Prometheus' text format (`engine.api.metrics`)."""
+    from engine.api.metrics import text
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_collector(call.context))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _collector(context: Context) -> Collector:
-    from collections.abc import Iterable
-
-    from prometheus_client.core import GaugeMetricFamily
-    from prometheus_client.registry import Collector
-
-    class Figures(Collector):
-        """Reads everything anew on each scrape."""
-
-        def collect(self) -> Iterable[Metric]:
-            up = GaugeMetricFamily("syncdesk_up", "Whether a service answers", labels=["service"])
-            found: list[Metric] = [up]
-            for service, read in (("queue", _queue_figures), ("database", _store_figures)):
-                try:
-                    found += read(context)
-                    up.add_metric([service], 1)
-                except SyncdeskError:
-                    up.add_metric([service], 0)
-            return found
-
-    return Figures()
-
-
-def _queue_figures(context: Context) -> list[Metric]:
-    from prometheus_client.core import GaugeMetricFamily
-
-    jobs = GaugeMetricFamily("syncdesk_queue_jobs", "Live jobs", labels=["queue", "state"])
-    oldest = GaugeMetricFamily("syncdesk_queue_oldest_wait_seconds", "Age of the longest waiting job", labels=["queue"])
-    paused = GaugeMetricFamily("syncdesk_queue_paused", "Whether the queue is paused", labels=["queue"])
-    consumers = GaugeMetricFamily("syncdesk_queue_consumers", "Worker processes on the queue", labels=["queue"])
-    for row in context.view.queues():
-        name = row["name"]
-        for state in ("waiting", "delayed", "running", "retrying"):
-            jobs.add_metric([name, state], row[state])
-        oldest.add_metric([name], (row["oldest_wait_ms"] or 0) / 1000)
-        paused.add_metric([name], int(row["paused"]))
-        consumers.add_metric([name], row["consumers"])
-    memory = GaugeMetricFamily("syncdesk_worker_memory_bytes", "Resident memory", labels=["worker", "pool"])
-    busy = GaugeMetricFamily("syncdesk_worker_threads_busy", "Threads at a job", labels=["worker", "pool"])
-    threads = GaugeMetricFamily("syncdesk_worker_threads", "Threads", labels=["worker", "pool"])
-    beat = GaugeMetricFamily("syncdesk_worker_heartbeat_age_seconds", "Since its last sign", labels=["worker", "pool"])
-    for row in context.view.workers():
-        labels = [row["id"], row["pool"]]
-        memory.add_metric(labels, row["memory_mb"] * 1024 * 1024)
-        busy.add_metric(labels, row["busy"])
-        threads.add_metric(labels, row["threads"])
-        beat.add_metric(labels, row["heartbeat_age_s"])
-    return [jobs, oldest, paused, consumers, memory, busy, threads, beat]
-
-
-def _store_figures(context: Context) -> list[Metric]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    facts: dict[str, Any] = context.store.call("metrics")
-    ended = CounterMetricFamily("syncdesk_jobs", "Jobs by outcome", labels=["queue", "outcome"])
-    run = CounterMetricFamily("syncdesk_job_run_seconds", "Time spent running jobs", labels=["queue"])
-    wait = CounterMetricFamily("syncdesk_job_wait_seconds", "Time that jobs waited", labels=["queue"])
-    for row in facts["ended"]:
-        for outcome in ("done", "failed", "retried"):
-            ended.add_metric([row["queue"], outcome], row[outcome])
-        run.add_metric([row["queue"]], row["run_ms"] / 1000)
-        wait.add_metric([row["queue"]], row["wait_ms"] / 1000)
-    kept = GaugeMetricFamily("syncdesk_failed_jobs", "Failed jobs that are kept", labels=["queue"])
-    for queue in QUEUE_LABELS:
-        kept.add_metric([queue], facts["failed"].get(queue, 0))
-    items = GaugeMetricFamily("syncdesk_items", "Bank links", labels=["state"])
-    for state, number in facts["items"].items():
-        items.add_metric([state], number)
-    lag = GaugeMetricFamily("syncdesk_sync_lag_seconds", "Since the last success of the link that is furthest behind")
-    if facts["lag_s"] is not None:
-        lag.add_metric([], facts["lag_s"])
-    unfinished = GaugeMetricFamily("syncdesk_unfinished", "Work that the database knows of", labels=["kind"])
-    for kind in ("unprocessed", "wanted", "unsent"):
-        unfinished.add_metric([kind], facts[kind])
-    return [ended, run, wait, kept, items, lag, unfinished]
+    body, media = text(call.context)
+    return Response(body, media_type=media)
 
 
 def summary(found: types.Health) -> str:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.api import types
+from engine.notify.words import QUEUES
 
-QUEUE_LABELS: Mapping[str, str] = {
-    "transactions": "Transaction sync",
-    "webhooks": "Webhooks",
-    "notifications": "Notifications",
-}
+QUEUE_LABELS: Mapping[str, str] = QUEUES
 
 TRIGGERS: Mapping[str, str] = {
     "webhook": "a webhook",

@@ -11,7 +11,7 @@ import msgspec
 from engine import clock
 from engine.api import phrases, types
 from engine.api.context import Context
-from engine.errors import BrokerUnavailable, NotFound, UsageError
+from engine.errors import BrokerUnavailable, NotFound, StoreUnavailable, UsageError
 from engine.plaid.words import removal, words, words_for_state
 
 LIVE = ("running", "retrying", "waiting", "delayed")
@@ -28,16 +28,25 @@ SCAN = 2000
 def queues(context: Context, stats: dict[str, Any] | None = None, *, reachable: bool = True) -> list[types.QueueStatus]:
     """State of every queue. Redis' figures are zero where it does not answer, or is known not to (``reachable``)."""
     kept = stats if stats is not None else context.store.call("queue_stats")
+    try:
+        failing = context.store.call("failing") if kept else {}
+    except StoreUnavailable:
+        failing = {}  # went away meanwhile; whoever looks next is told
     live: dict[str, dict[str, Any]] = {}
     if reachable:
         try:
             live = {row["name"]: row for row in context.view.queues()}
         except BrokerUnavailable:
             live = {}
-    return [_queue(context, name, live.get(name, {}), kept.get(name, {})) for name in phrases.QUEUE_LABELS]
+    return [
+        _queue(context, name, live.get(name, {}), kept.get(name, {}), failing=name in failing)
+        for name in phrases.QUEUE_LABELS
+    ]
 
 
-def _queue(context: Context, name: str, live: dict[str, Any], kept: dict[str, Any]) -> types.QueueStatus:
+def _queue(
+    context: Context, name: str, live: dict[str, Any], kept: dict[str, Any], *, failing: bool
+) -> types.QueueStatus:
     minutes = kept.get("last_hour") or []
     settings = context.settings
     default = {
@@ -61,7 +70,7 @@ def _queue(context: Context, name: str, live: dict[str, Any], kept: dict[str, An
         per_minute=live.get("per_minute"),
         consumers=live.get("consumers", 0),
         last_hour=[sum(minutes[at : at + 3]) for at in range(0, len(minutes), 3)],
-        high_failure_rate=bool(kept.get("high_failure_rate", False)),
+        high_failure_rate=failing,
     )
 
 

@@ -1,7 +1,7 @@
 """What happens around every job, in the open: none of Dramatiq's default middleware runs.
 
-In the order in which they see a job's end: `Attempts` decides, `Lines` writes the log, `Counting` counts;
-`explicit` gives them in the order in which Dramatiq wants them.
+In the order in which they see a job's end: `Attempts` decides, `Lines` writes the log; `explicit` gives them in the
+order in which Dramatiq wants them. The queue itself counts ends (`engine.queue.lua_stats`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from engine import logs
 from engine.jobs import causes
 from engine.jobs.failures import describe, fingerprint
 from engine.jobs.pace import again
-from engine.jobs.stats import Stats
 from engine.queue.jobs import Outcome, Proxy
 from engine.settings import Settings
 
@@ -141,21 +140,8 @@ def _facts(message: Proxy) -> dict[str, Any]:
     }
 
 
-class Counting(dramatiq.Middleware):
-    """Adds each end to the batch of statistics; failures for good are counted where they are recorded."""
-
-    def __init__(self, stats: Stats) -> None:
-        self._stats = stats
-
-    def after_process_message(
-        self, broker: Any, message: Any, *, result: Any = None, exception: BaseException | None = None
-    ) -> None:
-        if isinstance(message, Proxy) and message.outcome is not None and message.outcome.kind != "failed":
-            self._stats.add(message.job, message.outcome, message.duration_ms)
-
-
 def explicit(
-    settings: Settings, stats: Stats, stopped: Callable[[BaseException], bool] = lambda _: False
+    settings: Settings, stopped: Callable[[BaseException], bool] = lambda _: False
 ) -> list[dramatiq.Middleware]:
     """All of a worker's middleware. Dramatiq runs what comes after a job in reverse order."""
-    return [Counting(stats), Lines(), Attempts(settings, stopped)]
+    return [Lines(), Attempts(settings, stopped)]

@@ -10,7 +10,6 @@ from engine import clock
 from engine.errors import BrokerUnavailable
 from engine.jobs import failures
 from engine.jobs.middleware import FAILED
-from engine.jobs.stats import Stats
 from engine.logs import logger
 from engine.queue.events import ms_iso
 from engine.queue.hints import ANYBODY, Hints
@@ -27,11 +26,10 @@ log = logger("jobs")
 class Recorder:
     """Writes each failure once, however often it is asked: the job's id makes a repetition harmless."""
 
-    def __init__(self, store: Store, client: redis.Redis, keys: Keys, stats: Stats, settings: Settings) -> None:
+    def __init__(self, store: Store, client: redis.Redis, keys: Keys, settings: Settings) -> None:
         self._store = store
         self._client = client
         self._keys = keys
-        self._stats = stats
         self._keep = settings.keep_failed
         self._max_attempts = settings.max_attempts
 
@@ -70,7 +68,6 @@ class Recorder:
             return
         if job.final:
             log.error(FAILED.get(job.queue, "❌ Job failed"), job=job.id, code=error["code"], final=True)
-        self._stats.add(job, outcome, 0 if outcome.exception is None else _duration(attempts))
         self._tell(answer.get("outbox"), job)
 
     def _attempts(self, job: Taken) -> list[dict[str, Any]]:
@@ -117,7 +114,3 @@ def _only_attempt(job: Taken, error: dict[str, Any]) -> dict[str, Any]:
         "waited_ms": float(job.waited_ms),
         "worker": None,
     }
-
-
-def _duration(attempts: list[dict[str, Any]]) -> int:
-    return int(attempts[-1]["duration_ms"] or 0)

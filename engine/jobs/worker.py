@@ -21,7 +21,7 @@ from engine.jobs.middleware import explicit
 from engine.jobs.record import Recorder
 from engine.jobs.stats import Stats
 from engine.jobs.steps import Steps
-from engine.queue import buckets, events
+from engine.queue import buckets, events, totals
 from engine.queue.broker import Broker, BrokerOptions
 from engine.queue.connection import connect
 from engine.queue.consumer import LeaseKeeper
@@ -66,17 +66,17 @@ class WorkerProcess:
         self._sync_lock = threading.Lock()
         keys = Keys(settings.redis_namespace)
         client = connect(settings.redis_url, "worker", settings.redis_ca_file)
-        self.stats = Stats(store)
+        self.stats = Stats(store, client, keys)
         self.reconciler = Reconciler(store, client, keys, from_settings(settings))
         options = BrokerOptions(
             worker_id=worker_id(),
             threads=_threads(pool, settings),
             lease_s=settings.lease_s,
             keep_done=settings.keep_done,
-            record=Recorder(store, client, keys, self.stats, settings),
+            record=Recorder(store, client, keys, settings),
             wiped=self.reconciler.ask,
         )
-        self.broker = Broker(client, keys, options, explicit(settings, self.stats, self._stopped))
+        self.broker = Broker(client, keys, options, explicit(settings, self._stopped))
         self._gate = Gate(self.broker, store)
         self._steps = Steps()
         self.broker.add_middleware(self._steps)
@@ -106,6 +106,7 @@ class WorkerProcess:
             for helper in helpers:
                 helper.start()
             worker.start()
+            totals.add(broker.client, broker.keys, "worker_starts", self._pool)
             log.info("Worker started", pool=self._pool, worker=broker.options.worker_id, threads=broker.options.threads)
             while not self._ending.wait(1.0):
                 pass  # woken at least once a second, so that Windows delivers Ctrl+C
@@ -136,7 +137,7 @@ class WorkerProcess:
                 broker = self.broker
                 self._sync = Deps(
                     store=self._steps.watch(self._store),
-                    plaid=PlaidClient(self._settings),
+                    plaid=PlaidClient(self._settings, totals.plaid_calls(broker.client, broker.keys)),
                     secrets=Secrets(self._profile or choose(None, os.environ), self._settings),
                     settings=self._settings,
                     owner=broker.options.worker_id,

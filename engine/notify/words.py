@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +37,27 @@ def notice(row: dict[str, Any]) -> Notice:
         title = payload.get("title") or "A job failed"
         about = f"{payload['institution']}: {title}" if payload.get("institution") else title
         return Notice("error", about, payload.get("sentence") or "", f"job:{payload.get('job_id')}")
+    if kind == "failure_rate":
+        return _failure_rate(payload)
     return Notice("info", payload.get("title") or "News from Syncdesk", payload.get("sentence") or "", target)
+
+
+QUEUES: Mapping[str, str] = {
+    "transactions": "Transaction sync",
+    "webhooks": "Webhooks",
+    "notifications": "Notifications",
+}
+
+
+def _failure_rate(payload: dict[str, Any]) -> Notice:
+    queue = QUEUES.get(payload["queue"], payload["queue"])
+    if not payload["high"]:
+        return Notice("ok", f"{queue}: few failures again", "Jobs go through again; nothing more to do.")
+    sentence = (
+        f"{payload['failed']:,} of {payload['failed'] + payload['done']:,} jobs failed in the last "
+        f"{payload['minutes']} minutes. The Jobs page shows them by cause."
+    )
+    return Notice("warn", f"{queue}: many failures", sentence)
 
 
 def _transactions(bank: str, payload: dict[str, Any], target: str | None) -> Notice:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ from engine.plaid.errors import (
     plaid_error,
     words,
 )
-from engine.plaid.table import MISSING_KEYS, UNREACHABLE
+from engine.plaid.table import CODES, MISSING_KEYS, UNREACHABLE
 from engine.settings import Settings
 
 T = TypeVar("T")
@@ -46,7 +46,9 @@ _HOSTS = {"sandbox": "https://sandbox.plaid.com", "production": "https://product
 class PlaidClient:
     """Plaid's endpoints as methods. Opens nothing before the first call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, counted: Callable[[str, str], None] | None = None) -> None:
+        """``counted`` is told the path of each call, and ``ok`` or the code of its error."""
+        self._counted = counted
         self._host = settings.plaid_url or _HOSTS.get(settings.plaid_env, "")
         simulated = settings.plaid_env == "simulated"
         self._client_id = settings.plaid_client_id or ("simulated" if simulated else None)
@@ -128,6 +130,19 @@ class PlaidClient:
         raise failure
 
     def _post(self, path: str, body: dict[str, Any], *, repeatable: bool) -> bytes:
+        code = "other"
+        try:
+            answer = self._send(path, body, repeatable=repeatable)
+            code = "ok"
+            return answer
+        except PlaidError as error:
+            code = error.plaid_code if error.plaid_code in CODES else code
+            raise
+        finally:
+            if self._counted is not None:
+                self._counted(path, code)
+
+    def _send(self, path: str, body: dict[str, Any], *, repeatable: bool) -> bytes:
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError
 

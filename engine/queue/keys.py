@@ -38,6 +38,11 @@ class Keys:
         return self.prefix + "weights"
 
     @property
+    def totals(self) -> str:
+        """Hash of counters over all processes, for /metrics."""
+        return self.prefix + "totals"
+
+    @property
     def workers(self) -> str:
         """Sorted set of worker ids by their last heartbeat."""
         return self.prefix + "workers"

@@ -16,6 +16,7 @@ from typing import Final
 
 from engine.queue.lua_buckets import BUCKET, REFUSED
 from engine.queue.lua_common import PRELUDE
+from engine.queue.lua_stats import STATS_DONE, STATS_TAKE, TALLY
 from engine.queue.lua_lane import LANE
 
 # ARGV: id queue lane user key actor args kwargs item institution trigger correlation delay again urgent
@@ -81,7 +82,9 @@ return {wiped, wait, jobs}
 # ARGV: id queue worker n outcome error delay counts keep_done more successor room lease cause past
 # outcome: done, retry, failed, back (handed back), final (to be recorded, stays leased). counts: 1 an attempt, 0 none,
 # -1 not even a start. cause: what others share that made it fail; past: such causes that it went past, a line each.
-SETTLE: Final = """
+SETTLE: Final = (
+    TALLY
+    + """
 local function forget_again(key)
   redis.call('HDEL', key, 'again', 'again_lane', 'again_trigger', 'again_correlation', 'again_urgent')
 end
@@ -97,6 +100,9 @@ if mine and outcome == 'final' then
   return {1, -1, {}, 0}
 end
 if mine then
+  if outcome == 'done' or outcome == 'failed' or (outcome == 'retry' and ARGV[8] == '1') then
+    tally(queue, key, n, outcome, ARGV[6])
+  end
   redis.call('ZREM', P .. 'running:' .. queue, id)
   if outcome ~= 'back' then redis.call('SREM', P .. 'again:' .. queue, id) end
   if outcome == 'done' then
@@ -142,6 +148,7 @@ else
 end
 return {mine and 1 or 0, wait, jobs, redis.call('EXISTS', KEYS[1]) == 0 and 1 or 0}
 """
+)
 
 # ARGV: queue worker lease ids... Answer: the ids that are this worker's no longer.
 RENEW: Final = """
@@ -235,6 +242,8 @@ SOURCES: Final[dict[str, str]] = {
     "move": MOVE,
     "lane": LANE,
     "bucket": BUCKET,
+    "stats_take": STATS_TAKE,
+    "stats_done": STATS_DONE,
     "refused": REFUSED,
 }
 

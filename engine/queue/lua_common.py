@@ -127,6 +127,7 @@ end
 local function settle_clock(queue)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'running:' .. queue, '-inf', int(now), 'LIMIT', 0, 20)) do
     give_back(queue, id, true)
+    redis.call('HINCRBY', P .. 'totals', 'lease_expiries|' .. queue, 1)
   end
   probe(queue)
   let_go(queue)

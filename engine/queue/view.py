@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from engine import clock
-from engine.queue import gate, scripts
+from engine.queue import gate, scripts, totals
 from engine.queue.connection import translated
 from engine.queue.events import ms_iso
 from engine.queue.hints import ANYBODY
@@ -159,6 +159,14 @@ class View:
         """
         found = gate.read(self._client, self._keys)
         return found.code if found else None
+
+    def totals(self) -> dict[str, list[tuple[tuple[str, ...], int]]]:
+        """Counters over all processes (`engine.queue.totals`).
+
+        Raises:
+            BrokerUnavailable: Redis does not answer.
+        """
+        return totals.read(self._client, self._keys)
 
     def workers(self) -> list[dict[str, Any]]:
         """One dict a worker process that reported lately: id, host, pid, pool, queues, state, threads, busy, memory_mb,

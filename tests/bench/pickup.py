@@ -19,7 +19,6 @@ from dramatiq.brokers.redis import RedisBroker
 
 from engine.host.valkey import Valkey
 from engine.jobs.middleware import explicit
-from engine.jobs.stats import Stats
 from engine.profile import Profile, prepare
 from engine.queue import Keys, connect
 from engine.queue.broker import Broker, BrokerOptions
@@ -172,16 +171,9 @@ def _answer(client: redis.Redis, key: str) -> list[str]:
 # ---------------------------------------------------------------- workers
 
 
-class _Nothing:
-    """No database in this bench: batches of statistics are gathered, and dropped where they would be written."""
-
-    def call(self, name: str, /, **params: Any) -> Any:
-        return {}
-
-
 def _our_broker(url: str, threads: int) -> Broker:
     options = BrokerOptions(worker_id=f"bench:{time.time_ns()}", threads=threads)
-    middleware = explicit(Settings(), Stats(_Nothing()))
+    middleware = explicit(Settings())
     return Broker(connect(url, "worker"), Keys("bench"), options, middleware)
 
 

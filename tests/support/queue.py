@@ -49,9 +49,9 @@ class Bench:
         record, stats = None, None
         chain = list(middleware)
         if self.store is not None:
-            stats = Stats(self.store)
-            record = Recorder(self.store, client, self.keys, stats, given)
-            chain += explicit(given, stats)
+            stats = Stats(self.store, client, self.keys)
+            record = Recorder(self.store, client, self.keys, given)
+            chain += explicit(given)
         options = BrokerOptions(
             worker_id=name,
             threads=threads,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
 import pytest
 
-from engine.errors import SettingsError, StoreRefused, StoreUnavailable
-from engine.jobs.stats import SLOTS, Stats
+from engine.errors import SettingsError
+from engine.jobs.stats import SLOTS, rows
 from engine.notify.words import notice
 from engine.queue.connection import connect
 from engine.queue.identity import worker_id, worker_prefix
-from engine.queue.jobs import Outcome, Taken
 from engine.queue.keys import Keys
 from engine.queue.slots import Slots
 from tests.support.wait import until
@@ -51,58 +51,27 @@ def test_slots_go_to_the_other_queue_that_waits() -> None:
     assert slots.acquire("a", 0.001) == 0
 
 
-def taken(**changes: Any) -> Taken:
-    return Taken(
-        **{
-            "id": "j", "queue": "transactions", "actor": "sync_item", "args": "[]", "kwargs": "{}", "lane": "high",
-            "user_id": "u", "item_id": "i1", "institution": "B", "trigger": "t", "correlation": "c", "queued_ms": 0,
-            "start": 1, "tries": 0, "final": "", "waited_ms": 5, "key": "", **changes,
-        }
-    )  # fmt: skip
-
-
-class Away:
-    """A database that is away at first."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
-        self.rows: list[dict[str, Any]] = []
-
-    def call(self, name: str, /, **params: Any) -> Any:
-        if self.error is not None:
-            raise self.error
-        self.rows += params["rows"]
-        return {}
-
-
-def test_statistics_wait_for_the_database_and_are_added_up() -> None:
-    store = Away(StoreUnavailable("away"))
-    stats = Stats(store)
-    stats.add(taken(), Outcome("done"), 3)
-    assert stats.flush() is False
-    stats.add(taken(), Outcome("done"), 1000)
-    stats.add(taken(), Outcome("retry"), 1)
-    stats.add(taken(), Outcome("retry", counts=False), 1)
-    store.error = None
-    assert stats.flush() is True
-    (row,) = store.rows
-    assert (row["done"], row["retried"], row["run_ms"], row["wait_ms"]) == (2, 1, 1003, 10)
-    assert row["done_targets"] == ["i1"]
-    assert sum(row["run_hist"]) == 2
-    assert row["run_hist"][2] == 1
-    assert len(row["run_hist"]) == SLOTS
-    assert stats.flush() is True
-    assert len(store.rows) == 1
-
-
-def test_refused_statistics_are_dropped() -> None:
-    store = Away(StoreRefused("no"))
-    stats = Stats(store)
-    stats.add(taken(), Outcome("done"), 3)
-    assert stats.flush() is True
-    store.error = None
-    stats.flush()
-    assert store.rows == []
+def test_the_lines_of_a_batch_are_added_up() -> None:
+    lines = [
+        json.dumps(["transactions", *line])
+        for line in (
+            ["done", "", "i1", "Bank", "u1", "5", "3", "9"],
+            ["done", "", "i1", "Bank", "u1", "5", "1000", "1100"],
+            ["retry", "plaid", "i1", "Bank", "u1", "0", "1", "1"],
+            ["failed", "bug", "i2", "Bank", "-", "0", "0", str(10**9)],
+        )
+    ]
+    lines.append(json.dumps(["somebody's", "done", "", "", "", "", "1", "1", "1"]))
+    first, second = rows(lines)
+    assert (first["done"], first["retried"], first["failed"]) == (2, 1, 0)
+    assert (first["run_ms"], first["wait_ms"], first["lag_ms"]) == (1003, 10, 1109)
+    assert (first["user_id"], second["user_id"]) == ("u1", None)
+    assert first["done_targets"] == ["i1"]
+    assert first["run_hist"] == [0, 0, 1, *[0] * 7, 1]
+    assert first["classes"] == {"done|": 2, "retried|plaid": 1}
+    assert second["classes"] == {"failed|bug": 1}
+    assert second["lag_hist"] == [*[0] * (SLOTS - 1), 1]
+    assert second["done_targets"] == []
 
 
 @pytest.mark.parametrize(
