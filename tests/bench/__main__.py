@@ -55,6 +55,24 @@ def _faults(only: Sequence[str] = ()) -> dict[str, Any]:
     return faults.run(only)
 
 
+def _schedule() -> dict[str, Any]:
+    from tests.bench import schedule
+
+    return schedule.run()
+
+
+def _scale() -> dict[str, Any]:
+    from tests.bench import scale
+
+    return scale.run()
+
+
+def _soak(minutes: float = 10.0) -> dict[str, Any]:
+    from tests.bench import soak
+
+    return soak.run(minutes)
+
+
 BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "pickup": _pickup,
     "latency": _latency,
@@ -63,6 +81,9 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "webhook": _webhook,
     "lists": _lists,
     "faults": _faults,
+    "schedule": _schedule,
+    "scale": _scale,
+    "soak": _soak,
 }
 
 
@@ -72,10 +93,14 @@ def main() -> int:
     parser.add_argument("name", choices=sorted(BENCHES))
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="faults: only these")
+    parser.add_argument("--minutes", type=float, metavar="N", help="soak: for so long (10)")
     args = parser.parse_args()
     if args.only and args.name != "faults":
         parser.error("--only belongs to the bench faults")
-    found = BENCHES[args.name](*([args.only] if args.only else []))
+    if args.minutes and args.name != "soak":
+        parser.error("--minutes belongs to the bench soak")
+    option = args.only or args.minutes
+    found = BENCHES[args.name](*([option] if option else []))
     if args.json:
         print(json.dumps(found, indent=2))
     else:
