@@ -239,7 +239,7 @@ class Shell(Fill):
 
     def _show_badges(self, known: types.Overview) -> None:
         items = self.rail.items
-        failed = sum(queue.failed for queue in known.queues)
+        failed = sum(queue.failed - queue.muted for queue in known.queues)
         items["jobs"].set_badge(failed, "error")
         items["banks"].set_badge(sum(need.kind == "item" for need in known.needs), "warn")
         items["bills"].set_badge(known.suggestions)

@@ -71,8 +71,13 @@ def start(call: Call) -> types.Done:
             rows=_waiting(call.context, ask.filter) if ask.verb == "move" else None,
         )
         when = f"in {hold_s:g} s" if hold_s else "now"
-        words = {"retry": "run again", "discard": "are discarded", "move": f"move to lane {ask.lane}"}[ask.verb]
-        message = f"{count(made['bulk']['total'], 'job')} {words} {when}."
+        total = made["bulk"]["total"]
+        one, many = {
+            "retry": ("runs again", "run again"),
+            "discard": ("is discarded", "are discarded"),
+            "move": (f"moves to lane {ask.lane}", f"move to lane {ask.lane}"),
+        }[ask.verb]
+        message = f"{count(total, 'job')} {one if total == 1 else many} {when}."
         return types.Done(message=message, ids=[bulk_id], correlation_id=bulk_id)
 
     return audited(call, f"bulk.{ask.verb}", f"bulk:{bulk_id}", work, topic="bulks")

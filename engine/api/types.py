@@ -145,6 +145,7 @@ class QueueStatus(Struct):
     consumers: int
     last_hour: list[int] = field(default_factory=list)
     high_failure_rate: bool = False
+    muted: int = 0
 
 
 class Figures(Struct):

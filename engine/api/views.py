@@ -71,6 +71,7 @@ def _queue(
         consumers=live.get("consumers", 0),
         last_hour=[sum(minutes[at : at + 3]) for at in range(0, len(minutes), 3)],
         high_failure_rate=failing,
+        muted=kept.get("muted", 0),
     )
 
 

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 from gui import paint
 from gui import theme as themes
 from gui.kit.boxes import column, row
-from gui.kit.button import Button
+from gui.kit.button import Button, Kind
 from gui.kit.text import Label
 
 
@@ -29,7 +29,18 @@ class Scrim(QWidget):
 class Confirm(QDialog):
     """440 wide, window-modal; the safe button has the focus, Esc is the same as it. ``accepted`` tells a yes."""
 
-    def __init__(self, parent: QWidget, question: str, sentence: str, yes: str, no: str = "Cancel") -> None:
+    def __init__(
+        self,
+        parent: QWidget,
+        question: str,
+        sentence: str,
+        yes: str,
+        no: str = "Cancel",
+        *,
+        kind: Kind = "danger",
+        body: QWidget | None = None,
+    ) -> None:
+        """``kind``: of the button that does it; ``body``: what stands over the buttons (600 wide then)."""
         super().__init__(parent.window(), Qt.WindowType.FramelessWindowHint | Qt.WindowType.Dialog)
         self._theme = themes.current()
         self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
@@ -37,8 +48,8 @@ class Confirm(QDialog):
         self.setWindowModality(Qt.WindowModality.WindowModal)
         self.setWindowTitle(question)
         self.setAccessibleDescription(sentence)
-        self.setFixedWidth(self._theme.size("dialog.small"))
-        self.yes = Button(yes, kind="danger")
+        self.setFixedWidth(self._theme.size("dialog.small" if body is None else "dialog.medium"))
+        self.yes = Button(yes, kind=kind)
         self.no = Button(no)
         self.yes.clicked.connect(self.accept)
         self.no.clicked.connect(self.reject)
@@ -50,6 +61,9 @@ class Confirm(QDialog):
         layout.addWidget(Label(question, "title", wrap=True))
         layout.addWidget(Label(sentence, "body", "text.secondary", wrap=True))
         layout.addSpacing(12)
+        if body is not None:
+            layout.addWidget(body)
+            layout.addSpacing(8)
         layout.addLayout(foot)
         self.setLayout(layout)
         self._scrim = Scrim(parent.window())

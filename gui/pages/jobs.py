@@ -10,10 +10,11 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QLineEdit, QStackedWidget, QWidget
 
-from engine.api import types
+from engine.api import types, types_bulk
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
+from gui.kit.button import Button
 from gui.kit.choices import Drop, Segments, Tabs
 from gui.kit.listview import Head, List, RowButton
 from gui.linking import MENDS, NEW, Linking
@@ -21,6 +22,7 @@ from gui.models.paged import Paged
 from gui.models.rows import Rows
 from gui.pages import jobs_rows as rows
 from gui.pages.base import Listing, ListPage, Tools, explain
+from gui.pages.jobs_bulk import Bulks, BulkStrip
 from gui.pages.jobs_detail import LABELS, JobPane
 from gui.pages.overview import SPANS
 
@@ -58,7 +60,7 @@ class JobsPage(ListPage):
 
     key = "jobs"
     title = "Jobs"
-    topics = frozenset({"jobs", "queues", "hello", "time"})
+    topics = frozenset({"jobs", "bulks", "queues", "hello", "time"})
 
     def __init__(self, desk: Desk, linking: Linking) -> None:
         super().__init__(desk)
@@ -89,6 +91,10 @@ class JobsPage(ListPage):
         self.by_cause = Listing(self.cause_list, None)
         self.by_job = Listing(self.job_list, Head(rows.PLAIN))
         self.pane = JobPane(desk, linking)
+        self.strip = BulkStrip(desk, self._let_go)
+        self.bulks = Bulks(self, desk, self.strip, self.refresh)
+        self.retry_all = Button("Retry all…", "state-retrying")
+        self.discard_all = Button("Discard all…", "trash")
         self._failed = 0
         self._opened: dict[str, int] = {}
         self._found: dict[str, types.JobPage] = {}
@@ -112,6 +118,7 @@ class JobsPage(ListPage):
         self._stack.addWidget(self.by_job)
         self.master.addWidget(tools)
         self.master.addWidget(self._stack, 1)
+        self.master.addWidget(self.strip)
         self.set_pane(self.pane)
         self.fact.say("Last 50 of each queue kept, causes 30 days")
 
@@ -139,6 +146,9 @@ class JobsPage(ListPage):
         self.job_list.set_menu(self._job_menu)
         self.pane.done.connect(self._let_go)
         self.by_job.empty.acted.connect(self._clear_filters)
+        self.retry_all.clicked.connect(lambda: self._ask_all("retry"))
+        self.discard_all.clicked.connect(lambda: self._ask_all("discard"))
+        self._key("Ctrl+Shift+R", lambda: self._ask_all("retry"))
         for keys, act in (("R", "retry"), ("Del", "discard"), ("Ctrl+Return", "run")):
             self._key(keys, partial(self._by_key, act))
         self._key("Left", lambda: self._fold(False))
@@ -155,6 +165,30 @@ class JobsPage(ListPage):
             shortcut = QShortcut(QKeySequence(keys), view)
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
             shortcut.activated.connect(act)
+
+    def buttons(self) -> Sequence[Button]:
+        return (self.discard_all, self.retry_all) if self.tabs.current == "failed" and self._failed else ()
+
+    def _ask_all(self, verb: types_bulk.Verb) -> None:
+        """All that match the filter as it is now."""
+        may, reason = self.desk.may()
+        if self.tabs.current != "failed":
+            return
+        if not may:
+            self.desk.say(reason)
+            return
+        asked = types_bulk.JobFilter(queue=self.queue.current or None, q=self.search.text().strip() or None)  # type: ignore[arg-type]
+        self.bulks.ask(verb, asked)
+
+    def _show_buttons(self) -> None:
+        """What they are about: all, or all that match."""
+        filtered = bool(self.search.text().strip() or self.queue.current)
+        what = "all that match…" if filtered else f"all {words.count(self._failed)}…"
+        may, reason = self.desk.may()
+        for button, verb in ((self.retry_all, "Retry"), (self.discard_all, "Discard")):
+            button.set_words(f"{verb} {what}")
+            button.allow(may, reason)
+        self.headed.emit()
 
     def focus_areas(self) -> Sequence[QWidget]:
         return (self.cause_list, self.job_list, self.pane.copy)
@@ -174,6 +208,7 @@ class JobsPage(ListPage):
     def refresh(self) -> None:
         if not self.desk.connected:
             return
+        self.strip.refresh()
         if self._causes_shown:
             if self.groups.data is None:
                 self.cause_list.wait()
@@ -188,8 +223,14 @@ class JobsPage(ListPage):
         if self.detail_open():
             self.pane.refresh()
 
+    def set_narrow(self, narrow: bool) -> None:
+        super().set_narrow(narrow)
+        self.strip.set_edge(self.theme.size("page.padding.narrow" if narrow else "page.padding"))
+
     def link_changed(self) -> None:
         self.pane.link_changed()
+        self.strip.allow()
+        self._show_buttons()
 
     def open_target(self, target: str) -> None:
         """``failed``, ``queue:NAME``, ``job:ID`` or a job's id."""
@@ -208,6 +249,7 @@ class JobsPage(ListPage):
         self._stack.setCurrentIndex(0 if causes else 1)
         self.view.setVisible(self.tabs.current == "failed")
         self.span.setVisible(causes)
+        self._show_buttons()
         if causes:
             self.refresh()
         else:
@@ -227,6 +269,7 @@ class JobsPage(ListPage):
         counts = dict(page.counts)
         self._failed = counts.get("failed", 0)
         self.tabs.set_counts(counts | {"all": sum(counts.values()) - counts.get("discarded", 0)})
+        self._show_buttons()
         self._say_causes()
 
     def _page_came(self, page: types.JobPage) -> None:
@@ -323,12 +366,20 @@ class JobsPage(ListPage):
 
     def _cause_menu(self, found: Any) -> Sequence[RowButton]:
         may = self.desk.may()[0]
-        if isinstance(found, rows.CauseRow) and found.group.open_jobs:
-            entries = [RowButton("cure", rows.cure(found.group), enabled=may)]
-            if not entries[0].label.startswith("Retry"):
-                entries.append(RowButton("retry", f"Retry {words.count(found.group.open_jobs)}", enabled=may))
-            return entries
+        if isinstance(found, rows.CauseRow):
+            return self._cause_acts(found.group, may)
         return self._job_menu(found.job) if isinstance(found, rows.JobRow) else ()
+
+    def _cause_acts(self, group: types.FailureGroup, may: bool) -> list[RowButton]:
+        entries = []
+        if group.open_jobs:
+            entries.append(RowButton("cure", rows.cure(group), enabled=may))
+            if not entries[0].label.startswith("Retry"):
+                entries.append(RowButton("retry", f"Retry {words.count(group.open_jobs)}", enabled=may))
+        if group.open_jobs or group.failed:
+            entries.append(RowButton("discard", "Discard all…", enabled=may))
+        entries.append(RowButton("mute", "Unmute" if group.muted else "Mute until it grows", enabled=may))
+        return entries
 
     def _job_menu(self, job: types.Job) -> Sequence[RowButton]:
         acts = {
@@ -352,8 +403,14 @@ class JobsPage(ListPage):
             self._cure(found.group, action)
 
     def _cure(self, group: types.FailureGroup, action: str) -> None:
-        if action == "retry" or not (group.action in MENDS or group.action in NEW):
-            self._retry_group(group)
+        asked = types_bulk.JobFilter(group=group.fingerprint)
+        if action == "discard":
+            self.bulks.ask("discard", asked)
+        elif action == "mute":
+            address = path("failures", group.fingerprint, "mute")
+            self.desk.act("POST", address, types_bulk.Mute(not group.muted), done=lambda _done: self._let_go())
+        elif action == "retry" or not (group.action in MENDS or group.action in NEW):
+            self.bulks.retry_seen(asked, group.open_jobs)
         elif group.action in NEW:
             self._linking.begin(None)
         elif group.banks == 1:
@@ -366,11 +423,6 @@ class JobsPage(ListPage):
             self.desk.client.get(address, types.JobPage, came, self._cannot)
         else:
             self.desk.go.emit("banks", "needs_you")
-
-    def _retry_group(self, group: types.FailureGroup) -> None:
-        body = types.GroupRetry(expected=group.open_jobs)
-        address = path("failures", group.fingerprint, "retry")
-        self.desk.act("POST", address, body, done=lambda _done: self._let_go(), failed=lambda _f: self.refresh())
 
     # ------------------------------------------------------------ jobs
 

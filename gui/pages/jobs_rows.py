@@ -66,6 +66,7 @@ def sentence(row: Row) -> str:
     """A row as one sentence."""
     if isinstance(row, CauseRow):
         said = f"{row.group.title}, {row.group.code}, failed {row.group.count} times, {row.group.open_jobs} jobs open"
+        said += ", muted" if row.group.muted else ""
         return said
     return job_sentence(row.job) if isinstance(row, JobRow) else f"Show {row.number} more"
 
@@ -146,6 +147,9 @@ def _cause(cell: Cell, row: CauseRow) -> None:
     group = row.group
     hit = f" · {words.plural(group.banks, 'bank')}" if group.banks else ""
     hit += "" if group.open_jobs else " · went through since"
+    if group.muted:
+        cell.two(group.title, f"{group.code}{hit} · muted until it passes {words.count(group.muted_until or 0)}")
+        return
     cell.two(group.title, f"{group.code}{hit}", role="strong")
 
 

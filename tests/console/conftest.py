@@ -28,6 +28,7 @@ FAST = {
     "SYNCDESK_BACKOFF_FACTOR": "1",
     "SYNCDESK_BACKOFF_JITTER": "0",
     "SYNCDESK_BACKUP_EVERY_S": "3600",
+    "SYNCDESK_BULK_HOLD_S": "4",
 }
 BANKS = {"lakeside": "ins_900001", "harborview": "ins_900002"}
 WAIT_MS = 20_000
@@ -122,7 +123,8 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
     log = request.getfixturevalue("qtlog")
     yield
     said = [record.message for record in log.records if record.type.name not in {"QtDebugMsg", "QtInfoMsg"}]
-    assert said == []
+    # The offscreen platform says it of every dialog of a fixed width.
+    assert [words for words in said if words != "This plugin does not support propagateSizeHints()"] == []
 
 
 @pytest.fixture(autouse=True)

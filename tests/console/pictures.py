@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -34,6 +34,7 @@ class Picture:
     size: tuple[int, int] = (1280, 800)
     then: Callable[[Shell], None] | None = None
     down: bool = False
+    bulk: dict[str, Any] | None = None
 
 
 def _open_cause(window: Shell) -> None:
@@ -64,6 +65,14 @@ def _scrolled(window: Shell) -> None:
     window.page.job_list.verticalScrollBar().setValue(1400)  # type: ignore[attr-defined]
 
 
+def _ask_all(window: Shell) -> None:
+    window.page._ask_all("retry")  # type: ignore[attr-defined]
+
+
+def _ask_discard(window: Shell) -> None:
+    window.page._ask_all("discard")  # type: ignore[attr-defined]
+
+
 def _toast(window: Shell) -> None:
     window.toast.say("Discarded 3 jobs", lambda: None)
 
@@ -75,6 +84,18 @@ PICTURES = [
     Picture("overview-unreachable", "normal", "overview", down=True),
     Picture("overview-narrow", "normal", "overview", size=(960, 600)),
     Picture("jobs", "trouble", "jobs", then=_first_job),
+    Picture("jobs-ask", "trouble", "jobs", then=_ask_all),
+    Picture("jobs-ask-discard", "trouble", "jobs", then=_ask_discard),
+    Picture("jobs-held", "trouble", "jobs", bulk={"state": "held"}),
+    Picture("jobs-bulk", "trouble", "jobs", then=_first_job, bulk={"state": "running", "done": 6, "skipped": 1}),
+    Picture("jobs-stopped", "trouble", "jobs", bulk={"state": "canary"}),
+    Picture(
+        "jobs-bulk-narrow",
+        "trouble",
+        "jobs",
+        size=(960, 600),
+        bulk={"state": "running", "done": 6, "skipped": 1, "failed": 2},
+    ),
     Picture("jobs-empty", "normal", "jobs"),
     Picture("jobs-full", "full", "jobs", "all", then=_scrolled),
     Picture("jobs-narrow", "trouble", "jobs", size=(960, 600), then=_open_cause),
@@ -101,14 +122,19 @@ def _settle(app: QApplication, seconds: float) -> Iterator[None]:
 
 def take(app: QApplication, picture: Picture, dark: bool, folder: Path) -> Path:
     """Make one picture."""
-    from PySide6.QtGui import QCursor
+    from PySide6.QtCore import QPoint
+    from PySide6.QtGui import QCursor, QPainter
+    from PySide6.QtWidgets import QDialog
 
     from gui import theme
     from gui.client.connection import Remote
     from gui.main import build
 
     theme.current().set_dark(dark)
-    with Server(scenes.World(picture.scene).answers()) as server:
+    world = scenes.World(picture.scene)
+    if picture.bulk is not None:
+        world.bulks = [world.bulk(**picture.bulk)]
+    with Server(world.answers()) as server:
         window = build(Remote(server.url, TOKEN), start=False, remember=False)
         window.resize(*picture.size)
         QCursor.setPos(5000, 5000)
@@ -132,7 +158,13 @@ def take(app: QApplication, picture: Picture, dark: bool, folder: Path) -> Path:
             for _ in _settle(app, 0.2):
                 pass
         out = folder / f"{picture.name}-{'dark' if dark else 'light'}.png"
-        window.grab().save(str(out))
+        picked = window.grab()
+        painter = QPainter(picked)
+        for dialog in window.findChildren(QDialog):
+            if dialog.isVisible():
+                painter.drawPixmap(window.mapFromGlobal(dialog.mapToGlobal(QPoint(0, 0))), dialog.grab())
+        painter.end()
+        picked.save(str(out))
         window.close()
         window.deleteLater()
         app.processEvents()

@@ -112,17 +112,81 @@ def test_a_failed_job_is_retried_by_clicking(console: Shell, world: World, qtbot
     wait(qtbot, lambda: world.item("harborview").state == "healthy")
 
 
+def cause_of(page: JobsPage, job: types.Job, qtbot: QtBot) -> str:
+    """The row of a job's cause, when it is there with something to retry."""
+    cause = f"cause:{job.group}"
+    wait(qtbot, lambda: page.causes.find(cause) >= 0 and page.causes.get(cause).group.open_jobs == 1)
+    return cause
+
+
 def test_a_cause_is_retried_as_a_whole_by_its_button(console: Shell, world: World, qtbot: QtBot) -> None:
     job = world.fail("lakeside")
     console.open("jobs")
     page = console.page
     assert isinstance(page, JobsPage)
-    cause = f"cause:{job.group}"
-    wait(qtbot, lambda: page.causes.find(cause) >= 0 and page.causes.get(cause).group.open_jobs == 1)
+    cause = cause_of(page, job, qtbot)
     click_row(qtbot, page.cause_list, cause, "cure")
-    wait(qtbot, lambda: "run again" in console.toast.words)
+    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("1 job starts in"))
+    assert console.toast.words == "1 job runs again in 4 s."
+    click(qtbot, page.strip.button)
+    wait(qtbot, lambda: not page.strip.isVisible())
+    assert console.toast.words == "Undone: 1 job left as they were."
+    with world.client() as client:
+        assert client.get(f"jobs/{job.id}", types.JobDetail).job.state == "failed"
+
+    click_row(qtbot, page.cause_list, cause, "cure")
+    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text() == "Retried 1 job")
+    assert page.strip.progress.text() == "1 done, 0 skipped, 0 failed"
     wait(qtbot, lambda: page.causes.find(cause) < 0 or page.causes.get(cause).group.open_jobs == 0)
     wait(qtbot, lambda: world.item("lakeside").state == "healthy")
+    click(qtbot, page.strip.close_button)
+    assert not page.strip.isVisible()
+
+
+def test_all_failed_jobs_are_discarded_after_a_question_with_their_number(
+    console: Shell, world: World, qtbot: QtBot
+) -> None:
+    job = world.fail("lakeside")
+    console.open("jobs")
+    page = console.page
+    assert isinstance(page, JobsPage)
+    cause_of(page, job, qtbot)
+    wait(qtbot, page.discard_all.isVisible)
+    click(qtbot, page.discard_all)
+    wait(qtbot, lambda: page.bulks.dialog is not None and page.bulks.dialog.isVisible())
+    assert page.bulks.dialog is not None
+    words = page.bulks.dialog.yes.text()
+    with world.client() as client:
+        number = client.get("jobs", types.JobPage, state="failed").counts["failed"]
+    assert words == f"Discard {number} job{'' if number == 1 else 's'}"
+    click(qtbot, page.bulks.dialog.yes)
+    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("Discarded"))
+    with world.client() as client:
+        assert client.get("jobs", types.JobPage, state="failed").counts["failed"] == 0
+        assert client.get(f"jobs/{job.id}", types.JobDetail).job.state == "discarded"
+        client.act("sync", types.SyncRequest(item_id=world.items["lakeside"]))
+    wait(qtbot, lambda: world.item("lakeside").state == "healthy")
+    wait(qtbot, lambda: not page.discard_all.isVisible())
+    click(qtbot, page.strip.close_button)
+
+
+def test_a_muted_cause_is_in_no_badge(console: Shell, world: World, qtbot: QtBot) -> None:
+    job = world.fail("lakeside")
+    console.open("jobs")
+    page = console.page
+    assert isinstance(page, JobsPage)
+    cause = cause_of(page, job, qtbot)
+    assert [entry.label for entry in page._cause_menu(page.causes.get(cause))][-1] == "Mute until it grows"
+    page._press(cause, "mute")
+    wait(qtbot, lambda: page.causes.get(cause).group.muted)
+    with world.client() as client:
+        queue = next(row for row in client.get("queues", types.Queues).queues if row.name == "transactions")
+    assert queue.muted == queue.failed > 0
+    wait(qtbot, lambda: console.rail.items["jobs"].badge == 0)
+    page._press(cause, "mute")
+    wait(qtbot, lambda: not page.causes.get(cause).group.muted)
+    page._press(cause, "cure")
+    wait(qtbot, lambda: world.item("lakeside").state == "healthy" and page.strip.title.text() == "Retried 1 job")
 
 
 def test_discarding_is_undone_and_a_discarded_job_is_restored(console: Shell, world: World, qtbot: QtBot) -> None:

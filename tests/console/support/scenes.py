@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from engine import clock
-from engine.api import types
+from engine.api import types, types_bulk
 
 Scene = Literal["empty", "normal", "trouble", "full"]
 NAMES = [
@@ -50,6 +50,7 @@ class World:
         self.trouble = scene in {"trouble", "full"}
         self.count = {"empty": 0, "normal": 14, "trouble": 14, "full": 100_000}[scene]
         self.items = [] if scene == "empty" else [self._item(place) for place in range(14)]
+        self.bulks: list[types_bulk.Bulk] = []
 
     def answers(self) -> dict[str, Any]:
         """For `Server`."""
@@ -59,6 +60,8 @@ class World:
             "/api/notices": lambda _q: types.Notices([]),
             "/api/failures": lambda _q: types.FailureGroups(self.groups()),
             "/api/jobs": self.jobs,
+            "/api/bulks": lambda _q: types_bulk.BulkPage(self.bulks),
+            "/api/bulks/preview": lambda _q: self.preview(),
             "/api/items": self.item_page,
             "/api/bills": self.bill_page,
             "/api/bills/review": self.review,
@@ -197,9 +200,25 @@ class World:
                                at(3000), at(2200), some),
             types.FailureGroup("f3", 1, "08006", "Database connection was lost", "", "Retry", 3, 3, 3, at(2000),
                                at(1700), some),
+            types.FailureGroup("f4", 2, "ntfy.sh, HTTP 403", "A notification was refused", "", "Retry", 3, 3, 0,
+                               at(2600), at(900), some, 3, True, 6),
             types.FailureGroup("f5", 1, "ITEM_LOGIN_REQUIRED", "Meridian Card Services wants you to sign in", "",
                                "Sign in", 1, 1, 1, at(19000), at(19000), [0] * 24),
         ]  # fmt: skip
+
+    def preview(self) -> types_bulk.BulkPreview:
+        causes = [types_bulk.BulkCause(row.fingerprint, row.code, row.title, row.count) for row in self.groups()]
+        left = [types_bulk.LeftOut("The bank is paused", 2)]
+        return types_bulk.BulkPreview(sum(cause.count for cause in causes), causes, left)
+
+    def bulk(self, state: types_bulk.BulkState, **changes: Any) -> types_bulk.Bulk:
+        """Twelve jobs that are retried; ``changes`` are fields of it."""
+        given = {
+            "id": "b1", "verb": "retry", "filter": types_bulk.JobFilter(), "state": state, "canary": True,
+            "per_second": 20, "total": 12, "released": 0, "done": 0, "skipped": 0, "failed": 0, "who": "admin token",
+            "note": "", "created_at": at(4), "release_at": at(-6), "held_ms": 6000,
+        }  # fmt: skip
+        return types_bulk.Bulk(**(given | changes))
 
     def detail(self, place: int) -> types.JobDetail:
         job = self.job(place)
