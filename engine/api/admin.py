@@ -16,6 +16,7 @@ from engine.api import (
     admin_operation,
     admin_transactions,
     admin_webhooks,
+    analytics,
     types,
 )
 from engine.api import overview as first_page
@@ -116,5 +117,6 @@ def routes(fan: Fan) -> list[Route]:
         *admin_transactions.routes(),
         *admin_webhooks.routes(),
         *admin_operation.routes(),
+        *analytics.routes(),
     ]  # fmt: skip
     return table
