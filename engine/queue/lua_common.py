@@ -46,7 +46,8 @@ local function list_of(queue, lane, seat) return P .. 'lane:' .. queue .. ':' ..
 -- A seat stands in the ring exactly while its list is not empty.
 local function push(queue, lane, user, id, front)
   local seat = user
-  if redis.call('HGET', P .. 'limits', 'partition') == 'institution' then
+  local f = redis.call('HMGET', P .. 'limits', 'partition', 'weighted')
+  if f[1] == 'institution' then
     seat = user .. '|' .. (redis.call('HGET', jobkey(id), 'institution') or '')
     redis.call('HSET', jobkey(id), 'seat', seat)
   end
@@ -56,7 +57,14 @@ local function push(queue, lane, user, id, front)
   else
     size = redis.call('RPUSH', list_of(queue, lane, seat), id)
   end
-  if size == 1 then redis.call('RPUSH', P .. 'ring:' .. queue .. ':' .. lane, seat) end
+  if size == 1 then
+    local ring = P .. 'ring:' .. queue .. ':' .. lane
+    if redis.call('RPUSH', ring, seat) > 1 and f[2] == '1' then
+      -- Whoever comes waits for one job of the user whose turn it is, not for a whole turn.
+      local weight = tonumber(redis.call('HGET', P .. 'weights', seat_user(redis.call('LINDEX', ring, 0))) or '1')
+      if weight > 1 then redis.call('SET', P .. 'turn:' .. queue .. ':' .. lane, weight - 1) end
+    end
+  end
 end
 
 local function pull(queue, lane, user, id)

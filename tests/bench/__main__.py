@@ -55,6 +55,12 @@ def _faults(only: Sequence[str] = ()) -> dict[str, Any]:
     return faults.run(only)
 
 
+def _fairness() -> dict[str, Any]:
+    from tests.bench import fairness
+
+    return fairness.run()
+
+
 def _schedule() -> dict[str, Any]:
     from tests.bench import schedule
 
@@ -80,6 +86,7 @@ BENCHES: dict[str, Callable[..., dict[str, Any]]] = {
     "start": _start,
     "webhook": _webhook,
     "lists": _lists,
+    "fairness": _fairness,
     "faults": _faults,
     "schedule": _schedule,
     "scale": _scale,

@@ -45,13 +45,23 @@ def test_users_take_turns_however_many_jobs_one_has(world: Bench) -> None:
     assert [job.id for job in take(world, 2)] == ["big0", "small"]
 
 
-def test_a_user_of_weight_three_runs_three_before_the_ring_turns(world: Bench) -> None:
+def test_a_user_of_weight_three_runs_three_a_turn(world: Bench) -> None:
     world.client.hset(world.keys.weights, "big", "3")
     world.client.hset(world.keys.limits, "weighted", "1")
     for n in range(6):
         put(world, f"big{n}", user="big")
         put(world, f"small{n}", user="small")
-    assert [job.id for job in take(world, 8)] == ["big0", "big1", "big2", "small0", "big3", "big4", "big5", "small1"]
+    assert [job.id for job in take(world, 8)] == ["big0", "small0", "big1", "big2", "big3", "small1", "big4", "big5"]
+
+
+def test_who_comes_during_a_turn_waits_for_one_job_of_it(world: Bench) -> None:
+    world.client.hset(world.keys.weights, "big", "9")
+    world.client.hset(world.keys.limits, "weighted", "1")
+    for n in range(20):
+        put(world, f"big{n}", user="big")
+    take(world, 4)
+    put(world, "small", user="small")
+    assert [job.id for job in take(world, 2)] == ["big4", "small"]
 
 
 def test_only_as_many_are_taken_as_there_is_room_for(world: Bench) -> None:
@@ -476,5 +486,5 @@ def test_no_key_is_left_but_the_done_ones(world: Bench) -> None:
     kinds = {
         str(key).split("}:")[1].split(":")[0] for key in world.client.scan_iter(match="*" + world.keys.namespace + "*")
     }
-    assert kinds <= {"epoch", "job", "done", "idle", "limits"}
+    assert kinds <= {"epoch", "job", "done", "idle", "limits", "stats", "totals"}
     assert len(list(world.client.scan_iter(match="*" + world.keys.namespace + "}:job:*"))) == 3
