@@ -290,8 +290,27 @@ def _careful_row(entry: Any, skipped: list[dict[str, Any]]) -> Row | None:
             reason = str(error)
     clean = _clean(entry)
     identity = clean.get("transaction_id") if isinstance(clean, dict) else None
-    skipped.append({"transaction_id": identity if isinstance(identity, str) else None, "reason": reason, "body": clean})
+    identity = identity if isinstance(identity, str) else None
+    skipped.append({"transaction_id": identity, "reason": reason, "body": clean, "raw": _whole(entry)})
     return None
+
+
+def again(raw: str) -> Row | str:
+    """A row that was set aside as it came (``raw`` of `Page.skipped`), read anew: the row, or why it is refused."""
+    refused: list[dict[str, Any]] = []
+    row = _careful_row(json.loads(raw, parse_float=Decimal, parse_constant=str), refused)
+    return row if row is not None else str(refused[0]["reason"])
+
+
+def _whole(value: Any) -> str:
+    """JSON text in which nothing is lost: numbers by their own digits, and what no database takes as an escape."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(key)}:{_whole(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_whole, value)) + "]"
+    return json.dumps(value)
 
 
 def _encode(entry: Any) -> bytes:
