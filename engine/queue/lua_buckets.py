@@ -40,10 +40,12 @@ local need, full = step * tonumber(ARGV[3]), tonumber(redis.call('GET', bucket) 
 -- A missing bucket is a full one, or was wiped when it had just been emptied: none knows more than since the wipe,
 -- and half of the room, with the refill and what may have been taken before, stays below the limit.
 local since = redis.call('GET', P .. 'buckets')
-if not since then
+-- Times that only a clock which was ahead can have written: the wipe is taken for just now, the bucket for empty.
+if not since or tonumber(since) > now then
   since = int(now)
   redis.call('SET', P .. 'buckets', since)
 end
+if full > now + math.max(60000, step * room + need) then full = now + step * room end
 local base = math.max(full, now, tonumber(since) + step * room / 2)
 if base + need - now > step * room and base > now then
   return math.ceil(base + need - now - step * room)

@@ -86,8 +86,11 @@ class Reconciler:
 
     def _claim(self) -> bool:
         """One reconciler of all is enough at a time; on a fresh Redis nobody has run."""
+        key, lasts_ms = self._keys.reconciled, int(EVERY_S * 900)
         with translated():
-            return bool(self._client.set(self._keys.reconciled, "1", nx=True, px=int(EVERY_S * 900)))
+            if self._client.pttl(key) > lasts_ms:  # from a clock that was ahead; it would silence us for as long
+                self._client.delete(key)
+            return bool(self._client.set(key, "1", nx=True, px=lasts_ms))
 
     def _restore(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
         fields: dict[Any, Any] = dict(self._defaults)

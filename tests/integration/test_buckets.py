@@ -173,3 +173,9 @@ def _refused_at_last(item: World) -> bool:
     except RateLimited:
         return True
     return False
+
+
+def test_a_clock_that_was_ahead_leaves_no_wait_of_an_hour(world: Bench) -> None:
+    assert take(world, "client", 600) == 0
+    passes(world, -60 * MINUTE_MS)
+    assert take(world, "client", 600) <= MINUTE_MS / 1000
