@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from engine.api import actions, types, views
+from engine.api import actions, set_aside, types, views
 from engine.api.actions import audited, correlation, hint_rows
 from engine.api.routing import Call, Route
 from engine.api.tables import act, get, page_size
@@ -24,7 +24,9 @@ def items(call: Call) -> types.ItemPage:
 
 
 def item(call: Call) -> types.ItemDetail:
-    return views.item(call.context, call.path["id"])
+    found = views.item(call.context, call.path["id"])
+    found.set_aside = set_aside.page(call.context, found.item.id, limit=20)
+    return found
 
 
 def sync_all_or_one(call: Call) -> types.Done:
@@ -115,5 +117,6 @@ def routes() -> list[Route]:
         act("items/{id}/pause", "Stop syncing one bank.", pause),
         act("items/{id}/resume", "Sync one bank again.", resume),
         act("items/{id}/remove", "End a bank link at Plaid; its data is kept.", remove, token="admin", errors=(422,)),  # noqa: S106
+        *set_aside.routes(),
         act("sync", "Sync one bank or all.", sync_all_or_one, body=types.SyncRequest, errors=(422,)),
     ]

@@ -356,11 +356,36 @@ class Account(Struct):
     replaced_by: str | None = None
 
 
+class SetAside(Struct):
+    """A row that the database or its reader refused. ``reason`` is for programs, ``sentence`` for people."""
+
+    id: str
+    transaction_id: str | None
+    reason: str
+    sentence: str
+    at: str
+    tries: int = 0
+    tried_at: str | None = None
+
+
+class SetAsidePage(Struct):
+    rows: list[SetAside]
+    total: int
+    next: str | None = None
+
+
+class TryAgain(Struct):
+    """``ids`` of rows that were set aside; null: all of the bank."""
+
+    ids: list[str] | None = None
+
+
 class ItemDetail(Struct):
     item: Item
     accounts: list[Account]
     runs: list[Run]
     removes: str
+    set_aside: SetAsidePage | None = None
 
 
 class Bill(Struct):

@@ -32,6 +32,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     relink.add_argument("--wait", type=float, default=900.0, metavar="S", help="wait for the browser so long")
     common.add_json(relink)
     relink.set_defaults(run=_relink)
+    aside = actions.add_parser("set-aside", help="rows of one bank that were refused, and why; try them again")
+    aside.add_argument("item")
+    aside.add_argument("--retry", nargs="*", metavar="ROW", help="try these again, or without a name all of them")
+    common.add_json(aside)
+    aside.set_defaults(run=_set_aside)
     for name, words in (
         ("sync", "sync one bank now"),
         ("pause", "stop syncing one bank"),
@@ -60,6 +65,22 @@ def _list(args: argparse.Namespace) -> int:
     head = ("Item", "Bank", "User", "State", "Accounts", "Transactions", "Last success")
     text = remote.table(head, rows) if rows else "No bank is linked yet."
     return remote.show(args, {"items": found, "counts": counts}, text)
+
+
+def _set_aside(args: argparse.Namespace) -> int:
+    from engine.api import types
+
+    with remote.client() as engine:
+        if args.retry is not None:
+            return remote.done(
+                args, engine.act(f"items/{args.item}/set-aside/retry", types.TryAgain(args.retry or None))
+            )
+        found: list[types.SetAside] = []
+        for page in engine.pages(f"items/{args.item}/set-aside", types.SetAsidePage, limit=500):
+            found += page.rows
+    rows = [(row.id, row.transaction_id, row.at, row.tries, row.sentence) for row in found]
+    text = remote.table(("Row", "Transaction", "Since", "Tries", "Why"), rows) if rows else "No row is set aside."
+    return remote.show(args, {"rows": found}, text)
 
 
 def _act(args: argparse.Namespace) -> int:

@@ -154,3 +154,42 @@ def test_a_direct_sync_ends_before_the_answer(
         done = client.act(f"items/{item}/sync")
         assert done.message == "Synced: 2 new of 2 changes."
         assert client.get(f"items/{item}", types.ItemDetail).item.transactions == 2
+
+
+def test_rows_that_were_set_aside_are_listed_and_tried_again(
+    api: Api, plaid: ScriptedPlaid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted_bank(plaid)
+    item = run(capsys, "items", "link", "--public-token", "public-1")[1]["ids"][0]
+    assert run(capsys, "items", "set-aside", item) == (0, {"rows": []})
+    good = {"transaction_id": "t1", "account_id": "a1", "amount": "5", "date": "2026-11-20", "name": "Shop"}
+    api.rows(
+        "with run as (insert into syncdesk.sync_runs (id, item_id, user_id, trigger, correlation_id, fence, state)"
+        " select gen_random_uuid(), id, user_id, 'link', 'c', 1, 'done' from syncdesk.items where id = %s returning *)"
+        " insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body)"
+        " select item_id, user_id, id, b ->> 'transaction_id', r, b from run,"
+        " (values ('sqlstate 23514 house_rule', %s::jsonb), ('sqlstate 22003', %s::jsonb)) v (r, b) returning id",
+        item,
+        json.dumps(good),
+        json.dumps(good | {"transaction_id": "t2", "amount": "much"}),
+    )
+    rows = run(capsys, "items", "set-aside", item)[1]["rows"]
+    assert [(row["transaction_id"], row["sentence"]) for row in rows] == [
+        ("t2", "A number is too large."),
+        ("t1", "It breaks a rule of the database (house_rule)."),
+    ]
+    with Client(api.endpoints.admin or "", api.tokens.admin) as client:
+        shown = client.get(f"items/{item}", types.ItemDetail).set_aside
+        assert shown is not None
+        assert (shown.total, [row.id for row in shown.rows]) == (2, [row["id"] for row in rows])
+        page = client.get(f"items/{item}/set-aside", types.SetAsidePage, limit=1)
+        assert [row.transaction_id for row in page.rows] == ["t2"]
+        page = client.get(f"items/{item}/set-aside", types.SetAsidePage, limit=1, after=page.next)
+        assert ([row.transaction_id for row in page.rows], page.next) == (["t1"], None)
+    code, done = run(capsys, "items", "set-aside", item, "--retry", rows[1]["id"])
+    assert (code, done["message"]) == (0, "1 row is in now.")
+    code, done = run(capsys, "items", "set-aside", item, "--retry")
+    assert (code, done["message"]) == (0, "0 rows are in now; 1 row refused again.")
+    (left,) = run(capsys, "items", "set-aside", item)[1]["rows"]
+    assert (left["tries"], left["sentence"]) == (1, "A value is not of its kind.")
+    assert [row["transaction_id"] for row in api.rows("select * from syncdesk.transactions")] == ["t1"]
