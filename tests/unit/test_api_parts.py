@@ -10,7 +10,7 @@ from engine.api import guard, phrases, problems, types
 from engine.api.admin_operation import _check_trigger
 from engine.api.auth import RANK, Tokens, allowed, new_token
 from engine.api.hinting import Hinter
-from engine.api.overview import causes
+from engine.api.overview import NOTHING, causes
 from engine.api.problems import status_of
 from engine.api.threads import Threads
 from engine.errors import (
@@ -157,7 +157,7 @@ def test_a_hint_that_fails_does_not_end_the_thread() -> None:
 
 
 def test_causes_name_what_is_wrong_and_its_cure() -> None:
-    facts = {"install_trouble": {"code": "INVALID_API_KEYS"}, "refused_1h": 0}
+    facts = {**NOTHING, "install_trouble": {"code": "INVALID_API_KEYS"}}
     crashed = types.ProcessInfo(role="scheduler", pid=None, state="given_up", note="The scheduler ended five times.")
     engine = types.EngineInfo(state="running", version="0", profile="p", pid=1, started_at="")
     status = types.Status(engine=engine, processes=[crashed], endpoints=types.Endpoints(None, None, None))

@@ -13,8 +13,8 @@ from engine.api import actions, admin
 from engine.api.events import Fan
 from engine.api.routing import Route
 
-#: Marks what a person has seen; nothing of the engine changes.
-READS = {"/api/notices/read"}
+#: These change nothing of the engine: one asks what an action would do, one marks what a person has seen.
+READS = {"/api/bulks/preview", "/api/notices/read"}
 
 
 class NoFan(Fan):
