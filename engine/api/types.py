@@ -340,8 +340,10 @@ class Run(Struct):
 
 
 class Account(Struct):
-    """Two clocks: ``last_success_at`` is ours (null where it is closed), ``newest_data_at`` the bank's. ``silent_since``:
-    without news for longer than is usual for it. ``replaced_by``: the account that took its place."""
+    """Two clocks: ``last_success_at`` is ours (null where it is closed), ``newest_data_at`` the bank's.
+
+    ``silent_since``: without news for longer than is usual for it. ``replaced_by``: the account that took its place.
+    """
 
     id: str
     name: str
