@@ -1,4 +1,4 @@
-"""``syncdeskctl jobs``: list, retry, discard and move jobs."""
+"""``syncdeskctl jobs``: list, retry, discard, cancel, run and move jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 500
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``jobs`` and its commands."""
-    group = commands.add_parser("jobs", help="jobs: list, retry, discard, move")
+    group = commands.add_parser("jobs", help="jobs: list, retry, discard, cancel, run, move")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="jobs by state, newest failures first")
     listing.add_argument("--state", choices=STATES)
@@ -36,6 +36,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         jobs_bulk.add_filter(command)
         common.add_json(command)
         command.set_defaults(run=_act, verb=name)
+    for name, words in (("cancel", "drop jobs that have not started"), ("run", "put waiting or retrying jobs first")):
+        command = actions.add_parser(name, help=words)
+        command.add_argument("ids", nargs="+", metavar="JOB")
+        common.add_json(command)
+        command.set_defaults(run=_act_on_live, verb=name)
     jobs_bulk.register(actions)
 
 
@@ -61,6 +66,11 @@ def _act(args: argparse.Namespace) -> int:
         return jobs_bulk.run(args)
     if not args.ids:
         raise UsageError("Name jobs, or a --filter, or say --all.")
+    with remote.client() as engine:
+        return _each(args, engine, args.ids, args.verb)
+
+
+def _act_on_live(args: argparse.Namespace) -> int:
     with remote.client() as engine:
         return _each(args, engine, args.ids, args.verb)
 

@@ -7,7 +7,7 @@ milliseconds. Arguments travel as one JSON list of strings (`engine.queue.script
 A job's hash: ``state queue actor args kwargs lane user item institution trigger correlation key queued
 ready due starts tries lost final worker started finished again* cause early early_due freed seat`` and, for
 each numbered start *n*, its part of the ledger: ``s<n>`` started, ``w<n>`` worker, ``r<n>`` ready since,
-``e<n>`` ended, ``o<n>`` outcome, ``x<n>`` error as JSON.
+``e<n>`` ended, ``o<n>`` outcome, ``x<n>`` error as JSON, ``y<n>`` why it was lost.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 
 from engine.queue.lua_buckets import BUCKET, REFUSED
 from engine.queue.lua_common import PRELUDE
-from engine.queue.lua_stats import STATS_DONE, STATS_TAKE, TALLY
 from engine.queue.lua_lane import LANE
+from engine.queue.lua_stats import STATS_DONE, STATS_TAKE, TALLY
 
 # ARGV: id queue lane user key actor args kwargs item institution trigger correlation delay again urgent
 # again: a job of this key that runs is followed by one more; urgent: one that waits for its time runs now. So does one
@@ -131,7 +131,7 @@ if mine then
     drop_hint(f[4], id)
     redis.call('DEL', key)
   elseif outcome == 'back' then
-    give_back(queue, id, false)
+    give_back(queue, id, 'back')
   end
   ended(ARGV[15] or '')
   if follows then
@@ -171,7 +171,7 @@ for i = 3, #ARGV do
   for _, id in ipairs(redis.call('ZRANGE', P .. 'running:' .. ARGV[i], 0, -1)) do
     local owner = redis.call('HGET', jobkey(id), 'worker')
     if owner and string.sub(owner, 1, #ARGV[1]) == ARGV[1] then
-      give_back(ARGV[i], id, ARGV[2] == '1')
+      give_back(ARGV[i], id, ARGV[2] == '1' and 'ended' or 'back')
       count = count + 1
     end
   end
@@ -242,9 +242,9 @@ SOURCES: Final[dict[str, str]] = {
     "move": MOVE,
     "lane": LANE,
     "bucket": BUCKET,
+    "refused": REFUSED,
     "stats_take": STATS_TAKE,
     "stats_done": STATS_DONE,
-    "refused": REFUSED,
 }
 
 # A full server refuses the first write of a script, unless that one needs no room. So these go on, and what is there

@@ -117,15 +117,15 @@ end
 """
         + CAUSES
         + """
--- Takes a start back that did not end. counted: it took its worker down.
-local function give_back(queue, id, counted)
+-- Takes a start back that did not end. why: 'ended' or 'silent' (it may have taken its worker down: counted), 'back'.
+local function give_back(queue, id, why)
   redis.call('ZREM', P .. 'running:' .. queue, id)
   local key = jobkey(id)
   local f = redis.call('HMGET', key, 'lane', 'user', 'starts', 'final')
   if not f[1] then return end
   redis.call('HSET', key, 'worker', '')
-  if not f[4] then redis.call('HSET', key, 'o' .. f[3], 'lost', 'e' .. f[3], int(now)) end
-  if counted and not f[4] and redis.call('HINCRBY', key, 'lost', 1) >= POISON_STARTS then
+  if not f[4] then redis.call('HSET', key, 'o' .. f[3], 'lost', 'e' .. f[3], int(now), 'y' .. f[3], why) end
+  if why ~= 'back' and not f[4] and redis.call('HINCRBY', key, 'lost', 1) >= POISON_STARTS then
     redis.call('HSETNX', key, 'final', 'POISON')
   end
   waiting(queue, id, f[1], f[2], true)
@@ -134,7 +134,7 @@ end
 
 local function settle_clock(queue)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'running:' .. queue, '-inf', int(now), 'LIMIT', 0, 20)) do
-    give_back(queue, id, true)
+    give_back(queue, id, 'silent')
     redis.call('HINCRBY', P .. 'totals', 'lease_expiries|' .. queue, 1)
   end
   probe(queue)

@@ -23,6 +23,27 @@ ACTOR_LABELS: Final = {
     "deliver_notice": "Deliver notification",
 }
 
+# What a person reads of a start that did not end, by the reason that the scripts know.
+LOST: Final = {
+    "ended": (
+        "WORKER_ENDED",
+        "The worker ended while it ran this job",
+        "Its process was killed, ran out of memory or crashed. The job came back at once; "
+        "three such starts set it aside.",
+    ),
+    "silent": (
+        "WORKER_SILENT",
+        "The worker was not heard of any more",
+        "It did not renew its lease: its process or machine ended, hung, or lost Redis. The job came back; "
+        "three such starts set it aside.",
+    ),
+    "back": (
+        "HANDED_BACK",
+        "The worker stopped in order",
+        "It could not finish the job in time and gave it back. This start does not count against the job.",
+    ),
+}
+
 
 class View:
     """What is live. ``max_attempts`` is the setting that jobs are shown with."""
@@ -245,9 +266,16 @@ def timeline(fields: dict[str, str]) -> list[dict[str, Any]]:
                 "started_at": ms_iso(started) or clock.iso(clock.now()),
                 "duration_ms": float(int(ended) - int(started)) if ended and started else None,
                 "outcome": fields.get(f"o{number}", "running"),
-                "error": json.loads(error) if error else None,
+                "error": json.loads(error) if error else _lost(fields.get(f"y{number}")),
                 "waited_ms": float(int(started) - int(ready)) if started and ready else None,
                 "worker": fields.get(f"w{number}"),
             }
         )
     return found
+
+
+def _lost(why: str | None) -> dict[str, Any] | None:
+    if why not in LOST:
+        return None
+    code, title, sentence = LOST[why]
+    return {"kind": "engine", "code": code, "title": title, "sentence": sentence, "detail": {}, "traceback": ""}

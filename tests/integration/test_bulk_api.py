@@ -181,3 +181,18 @@ def test_the_same_from_a_shell(api: Api, world: World, capsys: pytest.CaptureFix
     assert "retry    running" in capsys.readouterr().out
     assert run(capsys, "jobs", "retry", "--filter", "code=NOTHING", "--yes") == (0, {"ok": True, "ids": [], "total": 0})
     assert run(capsys, "jobs", "move", "--all", "--lane", "low", "--yes")[1]["total"] == 0
+
+
+def test_live_jobs_are_cancelled_and_run_first_from_a_shell(
+    api: Api, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [
+        api.parts.hints.sync(item, USER, "Lake Bank", "low", "webhook", "c") for item in world.items(3, "Lake Bank")
+    ]
+    assert run(capsys, "jobs", "run", jobs[2])[0] == 0
+    first = api.parts.view.jobs("waiting", "transactions", None, 9)["jobs"][0]
+    assert (first["id"], first["lane"]) == (jobs[2], "high")
+    code, answer = run(capsys, "jobs", "cancel", jobs[0], "nothing", jobs[1])
+    assert code == 1
+    assert [found["ok"] for found in answer["results"]] == [True, False, True]
+    assert set(waiting(api)) == {first["item_id"]}

@@ -288,6 +288,7 @@ def test_a_poison_job_is_recorded_with_what_it_did(world: Bench, store: Transpor
     assert ran == []
     assert found["error"]["code"] == "POISON"
     assert [entry["outcome"] for entry in found["timeline"]] == ["lost"] * 3
+    assert {entry["error"]["code"] for entry in found["timeline"]} == {"WORKER_ENDED"}
 
 
 @pytest.mark.brokers

@@ -224,6 +224,7 @@ def test_a_lease_that_runs_out_gives_the_job_to_another_and_the_first_end_is_not
     assert settle(world, second, worker="w2")[0] == 1
     assert world.state("a") == "done"
     assert world.fields("a")["o1"] == "lost"
+    assert told(world, "a") == ["WORKER_SILENT", None]
 
 
 def test_a_renewed_lease_does_not_run_out(world: Bench) -> None:
@@ -253,6 +254,16 @@ def test_a_start_handed_back_does_not_count(world: Bench) -> None:
         take(world, worker="host:7:x")
         assert control.free("host:7:", counted=False) == 1
     assert take(world)[0].final == ""
+    assert told(world, "a") == ["HANDED_BACK"] * 5 + [None]
+
+
+def told(world: Bench, job_id: str) -> list[str | None]:
+    """The codes of what a person reads of each start; each has its sentence."""
+    found = View(world.client, world.keys).job(job_id)
+    assert found is not None
+    errors = [entry["error"] for entry in found["timeline"]]
+    assert all(error["sentence"].endswith(".") for error in errors if error)
+    return [error["code"] if error else None for error in errors]
 
 
 def test_a_retry_is_one_step_and_keeps_its_attempts(world: Bench) -> None:
@@ -349,6 +360,36 @@ def test_cancel_and_run_now(world: Bench) -> None:
         control.cancel("a")
     with pytest.raises(Conflict):
         control.run_now("a")
+
+
+def test_a_cancel_that_meets_the_start_of_its_job_does_all_or_nothing(world: Bench) -> None:
+    control = Control(world.client, world.keys)
+    count = 60
+    for n in range(count):
+        put(world, f"j{n}")
+    taken: set[str] = set()
+    ready = threading.Barrier(2)
+
+    def work() -> None:
+        ready.wait(20)
+        while jobs := take(world):
+            taken.update(job.id for job in jobs)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    cancelled = set()
+    ready.wait(20)
+    for n in reversed(range(count)):
+        try:
+            assert control.cancel(f"j{n}")
+            cancelled.add(f"j{n}")
+        except Conflict:
+            assert world.state(f"j{n}") == "running"
+    thread.join(20)
+    assert taken | cancelled == {f"j{n}" for n in range(count)}
+    assert not taken & cancelled
+    assert all(world.state(job_id) is None for job_id in cancelled)
+    assert world.client.zcard(world.keys.running("transactions")) == len(taken)
 
 
 def test_a_cancelled_job_leaves_its_target_free(world: Bench) -> None:
