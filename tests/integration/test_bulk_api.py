@@ -145,8 +145,11 @@ def test_a_cause_is_muted_over_http(api: Api, world: World) -> None:
     world.failed(2)
     assert ask(api, "POST", "failures/cause/mute")["message"] == "Muted until it passes 4 failures."
     assert ask(api, "GET", "failures")["groups"][0]["muted"]
+    assert ask(api, "GET", "overview", "view")["needs"] == []
     assert ask(api, "POST", "failures/cause/mute", muted=False)["message"] == "No longer muted."
     assert not ask(api, "GET", "failures")["groups"][0]["muted"]
+    (need,) = ask(api, "GET", "overview", "view")["needs"]
+    assert need["title"] == "2 failed jobs at First Bank"
     assert api.call("POST", "failures/none/mute").status_code == 404
 
 
