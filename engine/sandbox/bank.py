@@ -88,6 +88,7 @@ class Bank:
             "add": lambda item_id, rows: self.items[item_id].add(rows),
             "modify": lambda item_id, rows: self.items[item_id].modify(rows),
             "remove": lambda item_id, transaction_ids: self.items[item_id].remove(transaction_ids),
+            "accounts": lambda item_id, close, opened: self.items[item_id].change_accounts(close, opened),
             "set": self._set,
             "token": self._token,
         }
@@ -271,6 +272,10 @@ class Bank:
         for transaction_id in transaction_ids:
             self.transaction(item, transaction_id)
         self._do("remove", item_id=item.item_id, transaction_ids=transaction_ids)
+
+    def change_accounts(self, item: Item, close: list[str], opened: list[dict[str, Any]]) -> None:
+        """Close accounts and open others (`Account`'s fields)."""
+        self._do("accounts", item_id=item.item_id, close=close, opened=opened)
 
     def post(self, item: Item, pending: Transaction, changes: Mapping[str, Any] | None = None) -> Transaction:
         """A pending transaction posts: it goes, and its posted form comes with another id."""

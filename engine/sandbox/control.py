@@ -7,6 +7,7 @@ answered 400 with ``{"message"}``.
 from __future__ import annotations
 
 import secrets
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -49,6 +50,7 @@ class Control:
             "modify": self.modify,
             "remove": self.remove,
             "mutate": self.mutate,
+            "accounts": self.change_accounts,
             "ready": self.ready,
             "break": self.break_item,
             "repair": self.repair,
@@ -209,6 +211,26 @@ class Control:
         """Make an update that is being paged restart, as if a row of an earlier page had changed."""
         self._item(body).ledger.disturb()
         return {}
+
+    def change_accounts(self, body: Body) -> Body:
+        """``close``: account ids. ``open``: name, mask, type, subtype and, where the bank has one,
+        ``persistent_account_id``. Answers the ids of those that were opened."""
+        item = self._item(body)
+        opened = [
+            {
+                "account_id": identifier(item.item_id, "opened", len(item.accounts), number, uuid.uuid4().hex),
+                "name": each.get("name", "Plaid Checking"),
+                "mask": each.get("mask", "0000"),
+                "official_name": None,
+                "type": each.get("type", "depository"),
+                "subtype": each.get("subtype", "checking"),
+                "balances": {"available": "100", "current": "100"},
+                **{key: each[key] for key in ("persistent_account_id",) if key in each},
+            }
+            for number, each in enumerate(body.get("open", []))
+        ]
+        self._bank.change_accounts(item, body.get("close", []), opened)
+        return {"account_ids": [each["account_id"] for each in opened]}
 
     # -- webhooks and trouble
 

@@ -107,6 +107,11 @@ class Item:
     def listed_accounts(self, account_ids: set[str]) -> list[Account]:
         return [each for each in self.accounts if each.account_id in account_ids]
 
+    def change_accounts(self, close: list[str], opened: list[dict[str, Any]]) -> None:
+        """Accounts that the person no longer shares go, new ones come; transactions stay as they are."""
+        kept = [each for each in self.accounts if each.account_id not in close]
+        self.accounts = kept + msgspec.convert(opened, list[Account], strict=False)
+
     def _book(self, row: Transaction) -> None:
         account = self.account(row.account_id)
         if account is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -71,14 +72,33 @@ def stored(world: World) -> dict[str, dict[str, Any]]:
     return {row["transaction_id"]: {**row["body"], "removed": row["removed"]} for row in found}
 
 
-def normal(world: World, state: dict[str, Any]) -> dict[str, Any]:
-    """A folded state through the database's types, so that 12.50 and 12.5 or two zones are one."""
-    body = world.rows(
-        "select syncdesk.bank_json(jsonb_populate_record(null::syncdesk.bank_row, %s::jsonb)) as body",
-        json.dumps(state),
-    )[0]["body"]
-    own = {name: state[name] for name in ("note", "replaced_by") if name in state}
-    return {"extra": {}, "name": "", "pending": False, **body, **own, "removed": state.get("removed", False)}
+def histories(world: World) -> dict[str, list[dict[str, Any]]]:
+    """The item's history by transaction, oldest first."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in world.rows("select * from syncdesk.transaction_history where item_id = %s order by id", world.item):
+        found[line["transaction_id"]].append(line)
+    return found
+
+
+def normal(world: World, states: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Folded states through the database's types, so that 12.50 and 12.5 or two zones are one."""
+    found = world.rows(
+        "select key, syncdesk.bank_json(jsonb_populate_record(null::syncdesk.bank_row, value)) as body"
+        " from jsonb_each(%s::jsonb)",
+        json.dumps(states),
+    )
+    bodies = {row["key"]: row["body"] for row in found}
+    return {
+        identity: {
+            "extra": {},
+            "name": "",
+            "pending": False,
+            **bodies[identity],
+            **{name: state[name] for name in ("note", "replaced_by") if name in state},
+            "removed": state.get("removed", False),
+        }
+        for identity, state in states.items()
+    }
 
 
 def plain(state: dict[str, Any]) -> dict[str, Any]:
@@ -120,26 +140,29 @@ def test_fold_of_history_is_the_row(store: Transport, database_url: str, bank: S
         if how == "undo":
             _undo(world)
         assert world.sync().state == "done"
-        rows_now = stored(world)
+        rows_now, lines = stored(world), histories(world)
+        told_now = normal(world, {identity: fold(lines[identity]) for identity in rows_now})
         for identity, row in rows_now.items():
-            told = normal(world, fold(world.history(identity)))
+            told = told_now[identity]
             # What moved over from a replaced row is told by the row it moved to.
             if "replaced_by" in row and "note" in row:
                 told.setdefault("note", row["note"])
             assert plain(told) == plain(row), identity
-            assert as_of_now(world, identity) == fold(world.history(identity)), identity
         live = world.row()["transactions"]
         assert live == sum(not row["removed"] for row in rows_now.values())
+    lines = histories(world)
+    for identity, state in as_told(world).items():
+        assert state == fold(lines[identity]), identity
     world.deps.plaid.close()
 
 
-def as_of_now(world: World, identity: str) -> dict[str, Any]:
-    """What the API tells of a transaction."""
-    found = world.rows(
-        "select id from syncdesk.transactions where item_id = %s and transaction_id = %s", world.item, identity
-    )
-    state: dict[str, Any] = world.deps.store.call("transaction_get", id=found[0]["id"], as_of=None)["state"]
-    return state
+def as_told(world: World) -> dict[str, dict[str, Any]]:
+    """What the API tells of each transaction."""
+    found = world.rows("select id, transaction_id from syncdesk.transactions where item_id = %s", world.item)
+    return {
+        row["transaction_id"]: world.deps.store.call("transaction_get", id=row["id"], as_of=None)["state"]
+        for row in found
+    }
 
 
 def _annotate(world: World, note: str) -> None:

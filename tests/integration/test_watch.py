@@ -75,6 +75,7 @@ def test_accounts_appear_vanish_and_come_back(world: World) -> None:
         ("Card", True, False),
         ("Checking", False, True),
     ]
+    assert seen(world)["vanished"] == []
     # What it held stays.
     assert list(world.live()) == ["t1"]
     assert seen(world, checking, card)["appeared"] == ["acc-1"]
@@ -128,6 +129,29 @@ def test_the_list_of_accounts_is_read_once_a_day(world: World, plaid: ScriptedPl
     assert world.deps.store.call("accounts_due", limit=9)["items"] == []
 
 
+def test_accounts_that_change_at_the_bank(store: Transport, database_url: str) -> None:
+    with running_bank() as bank:
+        world = World(deps(store, bank.url), database_url)
+        world.item = linking.link(world.deps, bank.public_token(living=False, days=20))
+        item = world.row()["plaid_item_id"]
+        bank.do("ready", item_id=item)
+        world.run("link")
+        before = stored(world)
+        old = bank.get("truth", item_id=item)["items"][item]["accounts"][0]
+        like = {name: old[name] for name in ("name", "mask", "type", "subtype")}
+        ids = bank.do("accounts", item_id=item, close=[old["account_id"]], open=[like, {"name": "New"}])["account_ids"]
+        rows = len(world.live())
+        accounts.refresh(world.deps, world.item, "c")
+        after = stored(world)
+        assert after[old["account_id"]] == (True, ids[0])
+        assert {name for name, (closed, _) in after.items() if not closed} == {*before, *ids} - {old["account_id"]}
+        made = bank.do("transactions", item_id=item, transactions=[{"amount": 5, "account_id": ids[0]}])
+        assert world.sync().added == 1
+        assert made["transaction_ids"][0] in world.live()
+        assert len(world.live()) == rows + 1
+        world.deps.plaid.close()
+
+
 # ---------------------------------------------------------------- two clocks
 
 
@@ -160,7 +184,8 @@ def test_an_account_silent_for_longer_than_ever_is_told_once(world: World, plaid
     assert world.row()["last_success_at"] > clock.now() - timedelta(minutes=5)
     newest = world.rows("select newest_data_at from syncdesk.accounts")[0]["newest_data_at"]
     assert newest < clock.now() - timedelta(days=19)
-    spread(world, plaid, 0)
+    # The bank tells late, of a day three days ago.
+    spread(world, plaid, 3)
     look("accounts_silent", correlation="c")
     assert world.rows("select silent_since from syncdesk.accounts")[0]["silent_since"] is None
     assert len(notices(world)) == 1

@@ -30,6 +30,11 @@ declare
 begin
     select * into it from syncdesk.items where id = p_item for no key update;
     if not found then raise exception using errcode = 'SD404', message = 'There is no such bank link.'; end if;
+    if jsonb_array_length(p_accounts) = 0 then
+        -- Plaid says NO_ACCOUNTS where there are none: an empty list is no news.
+        return jsonb_build_object('appeared', '[]'::jsonb, 'vanished', '[]'::jsonb, 'replaced', '[]'::jsonb,
+            'rematch', false, 'user_id', it.user_id);
+    end if;
     select coalesce(array_agg(plaid_account_id), '{}') into known from syncdesk.accounts
         where item_id = p_item and closed_at is null;
     perform syncdesk.put_accounts(p_item, it.user_id, p_accounts);
@@ -107,7 +112,8 @@ declare
     n integer := 0;
 begin
     update syncdesk.accounts set silent_since = null
-        where silent_since is not null and newest_data_at > silent_since - interval '1 day';
+        -- It was silent for eight days at least when it was told of: anything younger came since.
+        where silent_since is not null and newest_data_at >= silent_since - interval '8 days';
     for a in
         select x.id, x.item_id, x.user_id, x.name, x.mask, i.institution_name, l.longest,
             current_date - x.newest_data_at::date as days
