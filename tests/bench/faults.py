@@ -7,6 +7,7 @@ reference is that world: how long it takes from the last event until everything 
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def run(only: Sequence[str] = ()) -> dict[str, Any]:
     unknown = sorted(set(only) - set(table))
     if unknown:
         raise SystemExit(f"There is no fault {', '.join(unknown)}; there are {', '.join(table)}.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # worlds have to be ended
     began = time.monotonic()
     base = bases.prepare()
     outcomes: dict[str, runs.Outcome] = {}

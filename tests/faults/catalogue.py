@@ -30,7 +30,8 @@ def faults() -> dict[str, Fault]:
         Fault("bank_down", elsewhere.bank_down),
         Fault("bank_dripping", elsewhere.bank_dripping),
         Fault("bank_garbage", elsewhere.bank_garbage),
-        Fault("bank_limits", elsewhere.bank_limits),
+        # Its limit learned from refusals is less than a backup sync every ten seconds would take.
+        Fault("bank_limits", elsewhere.bank_limits, Shape({"SYNCDESK_BACKUP_EVERY_S": "60"})),
         Fault("mutation_storm", elsewhere.mutation_storm, moves_cursors=True),
         Fault("clock_forward", clocks.forward, _PRELOAD),
         Fault("clock_back", clocks.back, _PRELOAD),

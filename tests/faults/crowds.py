@@ -108,6 +108,17 @@ def poison(world: World) -> None:
             os.kill(world.pid("worker-sync"), signal.SIGKILL)
             until(lambda: not world.runs(item_id), 30, "the dead worker's lease to be given back")
         control.do("faults/clear", id=rule["id"])
+    until(lambda: _stopped(world, item_id), 30, "the job to be stopped")
+
+
+def _stopped(world: World, item_id: str) -> bool:
+    with world.database() as connection:
+        query = (
+            "select exists (select from syncdesk.failed_jobs f join syncdesk.items i on i.id = f.item_id"
+            " where i.plaid_item_id = %s)"
+        )
+        row = connection.execute(query, [item_id]).fetchone()
+    return bool(row and row[0])
 
 
 def two_hosts(world: World) -> None:

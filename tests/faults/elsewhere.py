@@ -8,8 +8,8 @@ from typing import Any
 from tests.faults.run import LASTS_S
 from tests.faults.world import World
 
-DRIP_S = 1.5
-"""Between two pieces of an answer: each comes before any read times out, the answer takes half a minute."""
+DRIP_S = 0.5
+"""Between two pieces of an answer: each comes before any read times out, the answer takes ten seconds."""
 MUTATE_EVERY_S = 0.1
 NONSENSE: tuple[dict[str, Any], ...] = (
     {"kind": "html", "status": 502},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,11 @@ from tests.faults.world import Shape, World, opened
 ITEMS = 12
 EVENTS = 50
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def reference(base: Base) -> Snapshot:
     return run.undisturbed(base, EVENTS)
 
 
-@pytest.mark.parametrize("name", ["worker_killed"])
+@pytest.mark.parametrize("name", ["worker_killed", "database_killed"])
 def test_a_fault_leaves_no_trace(name: str, base: Base, reference: Snapshot) -> None:
     outcome = run.disturbed(base, faults()[name], reference, EVENTS)
     assert outcome.difference == Difference(True, 0, 0, "")
