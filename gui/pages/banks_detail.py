@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 
 from engine.api import types
 from gui import words
@@ -39,6 +39,13 @@ class BankPane(Pane):
         self.acts.addWidget(self.banner)
         self.facts = Facts()
         self.section().addWidget(self.facts)
+        self.aside, aside = self.part("Set aside")
+        self._refused_rows = Label("", "body", "text.secondary", wrap=True)
+        self.retry = Button("Try again", "state-retrying")
+        self.retry.clicked.connect(self._try_again)
+        aside.addWidget(self._refused_rows)
+        aside.addWidget(self.retry, 0, Qt.AlignmentFlag.AlignLeft)
+        self.aside.hide()
         self._last = Label("", "small", "text.muted", shrink=False)
         runs = self.section("Runs", self._last)
         self.strip = RunStrip()
@@ -60,6 +67,7 @@ class BankPane(Pane):
     def open(self, item: types.Item) -> None:
         """Show an item: what the list knows at once, the rest when it comes."""
         if self.item is None or self.item.id != item.id:
+            self.aside.hide()
             self.runs.show_rows([])
             self.strip.show_runs([])
         self._show_item(item)
@@ -104,6 +112,16 @@ class BankPane(Pane):
         undo = (lambda: self._send(item_id, back)) if back else None
         self._desk.act("POST", path("items", item_id, verb), done=worked, failed=self._refused, undo=undo)
 
+    def _try_again(self) -> None:
+        if self.item is not None:
+            self._desk.act(
+                "POST",
+                path("items", self.item.id, "set-aside", "retry"),
+                types.TryAgain(),
+                done=lambda _answer: self.refresh(),
+                failed=self._refused,
+            )
+
     def _refused(self, _failure: Failure) -> None:
         self.refresh()
 
@@ -129,9 +147,16 @@ class BankPane(Pane):
         shown = [f"{account.name} ••{account.mask}" if account.mask else account.name for account in detail.accounts]
         more = f", +{len(shown) - 2}" if len(shown) > 2 else ""
         self.facts.tell("Accounts", ", ".join(shown[:2]) + more, "\n".join(shown))
+        self._show_aside(detail.set_aside)
         self.strip.show_runs(detail.runs)
         self.runs.show_rows(detail.runs[:RUNS])
         self._last.say(f"last {len(detail.runs)}" if detail.runs else "none yet")
+
+    def _show_aside(self, found: types.SetAsidePage | None) -> None:
+        number = found.total if found is not None else 0
+        self.aside.setVisible(number > 0)
+        if found is not None and number:
+            self._refused_rows.say(rows.set_aside(found))
 
     def _show_item(self, item: types.Item) -> None:
         self.item = item
@@ -169,6 +194,7 @@ class BankPane(Pane):
         self.sync.allow(may and not blocked, reason or blocked)
         self.pause.set_words("Resume" if paused else "Pause", "play" if paused else "pause")
         self.pause.allow(may and not gone, reason or "This link was removed.")
+        self.retry.allow(may and not gone, reason or "This link was removed.")
         admin, why = self._desk.may("admin")
         self.remove.allow(admin and not gone, why or "This link was removed.")
         filled = self.banner.isVisibleTo(self) and self.banner.button.isVisibleTo(self.banner)

@@ -63,6 +63,15 @@ def result(run: types.Run) -> str:
     return ", ".join(parts) or "nothing new"
 
 
+def set_aside(found: types.SetAsidePage) -> str:
+    """How many rows of a bank were refused, and the reasons of the newest, each once."""
+    reasons = dict.fromkeys(row.sentence for row in found.rows)
+    shown = list(reasons)[:3]
+    more = " And other reasons." if len(reasons) > len(shown) else ""
+    are = "row was" if found.total == 1 else "rows were"
+    return f"{words.count(found.total)} {are} not taken in; everything else was. {' '.join(shown)}{more}"
+
+
 def _bank(cell: Cell, item: types.Item) -> None:
     box = cell.rect
     paint.monogram(cell.painter, cell.theme, box.x(), box.center().y() - 12, 24, words.monogram(name(item)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from PySide6.QtCore import QPoint, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
@@ -11,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from engine import http
 from engine.api import types
+from engine.host import postgres
 from gui.kit.button import Button
 from gui.kit.listview import List
 from gui.pages.banks import BanksPage
@@ -252,6 +255,28 @@ def test_pausing_one_bank_and_undoing_it(console: Shell, world: World, qtbot: Qt
     console.toast.act()
     wait(qtbot, lambda: page.pane.pause.text() == "Pause")
     assert world.item("harborview").state != "paused"
+
+
+def test_rows_that_were_set_aside_are_shown_and_tried_again(console: Shell, world: World, qtbot: QtBot) -> None:
+    good = {"transaction_id": "aside-1", "account_id": "a", "amount": "5", "date": "2025-01-20", "name": "Shop"}
+    with psycopg.connect(str(postgres.running_url(world.engine.profile)), autocommit=True) as connection:
+        connection.execute(
+            "insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body)"
+            " select item_id, user_id, id, 'aside-1', 'sqlstate 23514 house_rule', %s::jsonb"
+            " from syncdesk.sync_runs where item_id = %s and state = 'done' limit 1",
+            [json.dumps(good), world.items["harborview"]],
+        )
+    console.open("banks", world.items["harborview"])
+    page = console.page
+    assert isinstance(page, BanksPage)
+    wait(qtbot, page.pane.retry.isVisible)
+    assert "1 row was not taken in" in page.pane._refused_rows.text()
+    assert "breaks a rule of the database (house_rule)" in page.pane._refused_rows.text()
+    said: list[str] = []
+    console.desk.said.connect(lambda words, _undo, _action: said.append(words))
+    click(qtbot, page.pane.retry)
+    wait(qtbot, lambda: "1 row is in now." in said)
+    wait(qtbot, lambda: not page.pane.aside.isVisible())
 
 
 def test_signing_in_again_on_the_banks_page(

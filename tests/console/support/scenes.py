@@ -289,7 +289,15 @@ class World:
                     "ITEM_LOGIN_REQUIRED" if failed else None,
                 )
             )  # fmt: skip
-        return types.ItemDetail(item, accounts, runs, "This ends the link at Plaid. 6,204 transactions are kept.")
+        aside = [
+            types.SetAside(
+                "2", "t2", "sqlstate 23514 house_rule", "It breaks a rule of the database (house_rule).", at(400)
+            ),
+            types.SetAside("1", "t1", "text with a NUL character", "Text with a NUL character.", at(900)),
+        ]
+        found = types.SetAsidePage(aside, 2) if item.state == "bank_trouble" else None
+        words = "This ends the link at Plaid. 6,204 transactions are kept."
+        return types.ItemDetail(item, accounts, runs, words, found)
 
     # ------------------------------------------------------------ bills
 
