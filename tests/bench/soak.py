@@ -1,8 +1,8 @@
 """A whole engine under twenty webhooks a second for ten minutes: does any part's memory grow, does anything pile up?
 
-Every webhook brings one new row to one of ten banks. Memory is what a part holds for itself (USS; the database with
-its backends), by the median slope between samples after a third of the time. The simulated bank keeps all that it ever
-made, so its slope is shown without an aim. The reference is the memory at the end of the warm-up.
+Every webhook brings one new row to one of ten banks. Memory is what a part holds for itself (nothing shared; the
+database with its backends), by the median slope between samples after a third of the time. The simulated bank keeps
+all that it ever made, so its slope is shown without an aim. The reference is the memory at the end of the warm-up.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def _sample(seen: Samples, at: float, made: Engine, database: psycopg.Connection
 
 def _own(process: psutil.Process) -> int:
     try:
-        return int(process.memory_full_info().uss)
+        memory = process.memory_info()
+        # The database's shared buffers fill up to their fixed size: they are no part's own.
+        return int(memory.rss - memory.shared) if hasattr(memory, "shared") else int(process.memory_full_info().uss)
     except psutil.NoSuchProcess:
         return 0  # a backend of the database that has just ended
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from engine.errors import BrokerUnavailable, StoreUnavailable
@@ -107,6 +107,7 @@ def own_broker() -> Iterator[str]:
 @given(steps=HISTORIES)
 def test_the_database_equals_the_bank_in_the_end(shared: Servers, own_broker: str, steps: list[Step]) -> None:
     """Fifty histories, the same each time; ``SYNCDESK_TEST_HISTORIES=1000`` for as many others."""
+    note(f"steps = {steps!r}")
     with bench(own_broker, "histories", shared.store) as world:
         history = History(shared, world)
         history.begin()

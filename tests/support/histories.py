@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from engine import clock
-from engine.errors import StoreUnavailable
+from engine.errors import BrokerUnavailable, StoreUnavailable
 from engine.plaid.client import PlaidClient
 from engine.plaid.webhooks import Verified
 from engine.queue import Hints, Reconciler
@@ -370,18 +370,26 @@ class History:
             self.ready(number, "HISTORICAL_UPDATE_COMPLETE")
             self.repairs(number)
         for _ in range(3):  # a refused install is probed by one bank before the others follow
-            self.schedule()
+            self._surely(self.schedule)
             self._drain()
             self.passes(HOUR_S)
 
     def _drain(self) -> None:
         for _ in range(40):
-            self.reconcile()
+            self._surely(self.reconcile)
             self.work(50)
             if self._quiet():
                 return
             self.passes(60)
         raise AssertionError(f"still unfinished: {self.shared.store.call('unfinished')}")
+
+    @staticmethod
+    def _surely(act: Callable[[], None]) -> None:
+        """Do what the engine does again and again: connections that were cut before fail it once each."""
+        for _ in range(10):
+            with contextlib.suppress(BrokerUnavailable, StoreUnavailable):
+                return act()
+        act()
 
     def _quiet(self) -> bool:
         keys, client = self.world.keys, self.world.client
