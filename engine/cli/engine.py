@@ -152,11 +152,13 @@ def _api(args: argparse.Namespace) -> int:
     common.note(f"Ready: webhooks at {host.endpoints.public}, admin at {host.endpoints.admin}.")
     reconciling = threading.Thread(target=parts.reconciler.run, args=(ending,), name="reconciler", daemon=True)
     reconciling.start()
-    threading.Thread(target=parts.bulk.run, args=(ending,), name="bulk", daemon=True).start()
+    bulk = threading.Thread(target=parts.bulk.run, args=(ending,), name="bulk", daemon=True)
+    bulk.start()
     while not ending.wait(1.0):
         if servers.wait(0):
             raise StartError("The listeners ended unexpectedly.")
     servers.stop()
+    bulk.join(2.0)
     parts.close()
     return 0
 

@@ -104,6 +104,7 @@ class Host:
         self._servers: Servers | None = None
         self._parts: Parts | None = None
         self._reconciling: threading.Thread | None = None
+        self._bulk: threading.Thread | None = None
 
     # ------------------------------------------------------------ life
 
@@ -219,6 +220,8 @@ class Host:
             self._parts.reconciler.ask()
             if self._reconciling is not None:
                 self._reconciling.join(ending.share(1.0, 3.5))
+            if self._bulk is not None:
+                self._bulk.join(ending.share(1.0, 3.5))
             ending.within("close-parts", self._parts.close, ending.share(1.0, 3.0))
         self._supervisor.stop_services(ending.share(SERVERS_S, 1.0))
         self._state = "stopped"
@@ -234,7 +237,8 @@ class Host:
         run = parts.reconciler.run
         self._reconciling = threading.Thread(target=run, args=(self._stop,), name="reconciler", daemon=True)
         self._reconciling.start()
-        threading.Thread(target=parts.bulk.run, args=(self._stop,), name="bulk", daemon=True).start()
+        self._bulk = threading.Thread(target=parts.bulk.run, args=(self._stop,), name="bulk", daemon=True)
+        self._bulk.start()
 
     def _free(self, prefix: str, counted: bool) -> None:
         """Give back at once what a worker that ended held, in Redis and in Postgres."""

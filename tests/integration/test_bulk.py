@@ -85,6 +85,50 @@ def test_one_canary_for_each_cause_and_another_where_one_is_left_out(world: Worl
     assert world.bulk(bulk_id)["skipped"] == 1
 
 
+def test_webhooks_and_notifications_are_judged_by_their_rows(world: World) -> None:
+    notices = [world.store.call("outbox_add", kind="test", correlation="c", payload={})["id"] for _ in range(3)]
+    hooks = [row[0] for row in world.run(
+        "insert into syncdesk.inbox (body, body_sha256, correlation_id) select '{}', n::text, 'c'"
+        " from generate_series(1, 3) n returning id"
+    )]  # fmt: skip
+    for found in notices:
+        world.fail(str(found), queue="notifications", group="n", user_id=None)
+    for found in hooks:
+        world.fail(str(found), queue="webhooks", group="w", user_id=None, arguments={"inbox_id": found})
+    bulk_id = world.begin(6)
+    assert sorted(world.step()) == sorted(str(found) for found in notices + hooks)
+    assert world.run("select distinct state from syncdesk.inbox") == [("received",)]
+    world.run("update syncdesk.outbox set sent_at = now() where id = %s", notices[0])
+    world.run("delete from syncdesk.outbox where id = %s", notices[1])
+    world.fail(str(notices[2]), "again", queue="notifications", group="n", user_id=None)
+    world.run("update syncdesk.inbox set state = 'processed' where id = %s", hooks[0])
+    world.run("update syncdesk.inbox set state = 'processed', reason = 'cancelled' where id = %s", hooks[1])
+    world.fail(str(hooks[2]), "once more", queue="webhooks", group="w", user_id=None, arguments={"inbox_id": hooks[2]})
+    world.step()
+    found = world.bulk(bulk_id)
+    assert (found["state"], found["done"], found["skipped"], found["failed"]) == ("done", 2, 2, 2)
+    assert {row["reason"] for row in found["reasons"]} == {
+        "BROKEN", "The notification is no longer kept", "It was cancelled",
+    }  # fmt: skip
+
+
+def test_a_run_that_ends_in_the_banks_trouble_counts_as_failed(world: World) -> None:
+    (found,) = world.failed(1)
+    bulk_id = world.begin(1)
+    world.step()
+    world.run(
+        "insert into syncdesk.sync_runs (id, item_id, user_id, trigger, correlation_id, fence, state, finished_at)"
+        " values (gen_random_uuid(), %s::uuid, %s::uuid, 'retry', 'c', 1, 'failed', clock_timestamp())",
+        found, USER,
+    )  # fmt: skip
+    world.run(
+        "update syncdesk.items set done = wanted, state = 'needs_you', state_code = 'ITEM_LOGIN_REQUIRED'"
+        " where id = %s::uuid", found,
+    )  # fmt: skip
+    world.step()
+    assert world.bulk(bulk_id)["reasons"] == [{"state": "failed", "reason": "ITEM_LOGIN_REQUIRED", "count": 1}]
+
+
 def test_more_than_the_person_saw_is_refused(world: World) -> None:
     world.failed(11)
     seen = world.store.call("bulk_preview", verb="retry", filter={"group": "cause"})
