@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ import pytest
 
 from engine.api.analytics import Analytics, spread
 from engine.api.client import Client
+from engine.cli import remote
+from engine.cli.main import build_parser, run
 from engine.store import Transport
 from tests.support import api as support
 from tests.support.api import Api
@@ -115,3 +119,18 @@ def test_the_api_answers_with_samples_and_refuses_what_it_cannot(api: Api, datab
                   "since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z"):  # fmt: skip
         answer = api.call("GET", "analytics?" + query)
         assert 400 <= answer.status_code < 500, (query, answer.text)
+
+
+def test_the_command_prints_a_table_and_a_document(
+    api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(database_url, 10)
+    monkeypatch.setattr(remote, "client", lambda: Client(api.endpoints.admin or "", api.tokens.admin))
+    parser, _ = build_parser()
+    assert run(parser, ["analytics", "--days", "30", "--step", "all", "--by", "institution"]) == 0
+    assert re.search(r"First Platypus Bank +964 +[45] ", capsys.readouterr().out)
+    assert run(parser, ["analytics", "--days", "30", "--step", "all", "--item", ITEM, "--json"]) == 0
+    (point,) = json.loads(capsys.readouterr().out)["points"]
+    assert point["samples"] == point["lag"]["samples"] == 964
+    assert run(parser, ["analytics", "--days", "0"]) != 0
+    assert "days is 1 to 731" in capsys.readouterr().err
