@@ -317,6 +317,10 @@ declare
     rows_ jsonb;
     n integer;
     last_ text;
+    -- Only links with another one at the same bank can hold a purchase twice.
+    twins uuid[] := case when p_flag = 'maybe_twice' then array(select i.id from syncdesk.items i
+        where exists (select from syncdesk.items o
+            where o.user_id = i.user_id and o.institution_id = i.institution_id and o.id <> i.id)) end;
 begin
     with page as (
         select t from syncdesk.transactions t
@@ -326,7 +330,7 @@ begin
             and (p_flag is distinct from 'never_posted' or syncdesk.never_posted(t))
             and (p_flag is distinct from 'posted_by_guess' or exists (select from syncdesk.posting_guesses g
                 where g.item_id = t.item_id and g.posted_id = t.transaction_id and g.undone_at is null))
-            and (p_flag is distinct from 'maybe_twice' or syncdesk.maybe_twice(t))
+            and (p_flag is distinct from 'maybe_twice' or (t.item_id = any (twins) and syncdesk.maybe_twice(t)))
             and (coalesce(p_q, '') = ''
                 or position(lower(p_q) in lower(t.name || ' ' || coalesce(t.merchant_name, ''))) > 0)
             and (p_after is null or (t.date, t.id) < (split_part(p_after, '/', 1)::date, split_part(p_after, '/', 2)::bigint))
