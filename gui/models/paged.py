@@ -38,7 +38,7 @@ class Paged(Rows):
         self._client, self._shape, self._address, self._pick = client, shape, address, pick
         self._next: str | None = None
         self._reply: QNetworkReply | None = None
-        self._again = False
+        self._again = self._release = False
         self.loaded = False
         self.holding: Callable[[], bool] = lambda: False
         """Asked at each refresh: is somebody reading, so that rows must not move?"""
@@ -53,7 +53,7 @@ class Paged(Rows):
         if self._reply is not None:
             self._client.drop(self._reply)
             self._reply = None
-        self._next, self.loaded, self._again = None, False, False
+        self._next, self.loaded, self._again, self._release = None, False, False, False
         self.clear()
         self.waiting.emit(0)
         self.refresh()
@@ -64,6 +64,7 @@ class Paged(Rows):
             return
         if self._reply is not None and self._client.waits_for(self._reply):
             self._again = True
+            self._release = self._release or release  # a person's own action is not forgotten over a call that is out
             return
         limit = min(max(len(self._rows), PAGE), TOP)
 
@@ -110,5 +111,5 @@ class Paged(Rows):
 
     def _more(self) -> None:
         if self._again:
-            self._again = False
-            self.refresh()
+            release, self._again, self._release = self._release, False, False
+            self.refresh(release)

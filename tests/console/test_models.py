@@ -135,3 +135,19 @@ def test_a_refresh_asked_for_meanwhile_comes_after(full: Server, qtbot: QtBot) -
     qtbot.waitUntil(lambda: len(seen) == 2, timeout=5000)
     assert sum(asked.startswith("/api/jobs") for asked in full.asked) == 2
     client.abort()
+
+
+def test_a_persons_own_action_lets_rows_go_also_while_a_call_is_out(qtbot: QtBot) -> None:
+    world = scenes.World("trouble")
+    with Server(world.answers()) as server:
+        client = Client()
+        client.attach(server.url, TOKEN)
+        model = jobs(client)
+        model.holding = lambda: True
+        with qtbot.waitSignal(model.answered, timeout=20_000):
+            model.refresh()
+        gone = keys(model)[0]
+        server.answers["/api/jobs"] = lambda query: types.JobPage(world.jobs(query).jobs[1:], {}, None)
+        model.refresh()
+        model.refresh(release=True)
+        qtbot.waitUntil(lambda: gone not in keys(model), timeout=20_000)
