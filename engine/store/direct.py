@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb, set_json_loads
 
 from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
 from engine.store import failures
+from engine.store.again import repeated
 from engine.store.pool import Connection, Exhausted, Pool
 
 #: From this many characters on, parameters travel beside the statement, not quoted in it: 300 kB in 3 ms less.
@@ -50,6 +51,9 @@ class Direct:
 
     def call(self, name: str, /, **params: Any) -> Any:
         """See `engine.store.Transport.call`."""
+        return repeated(lambda: self._once(name, params))
+
+    def _once(self, name: str, params: dict[str, Any]) -> Any:
         failure: SyncdeskError
         try:
             return self._call(name, params)

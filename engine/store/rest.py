@@ -10,6 +10,7 @@ import httpx
 
 from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
 from engine.store import failures
+from engine.store.again import repeated
 
 if TYPE_CHECKING:
     from supabase import Client
@@ -28,6 +29,9 @@ class Rest:
 
     def call(self, name: str, /, **params: Any) -> Any:
         """See `engine.store.Transport.call`."""
+        return repeated(lambda: self._once(name, params))
+
+    def _once(self, name: str, params: dict[str, Any]) -> Any:
         from postgrest.exceptions import APIError
 
         body = {f"p_{key}": value for key, value in params.items()}
