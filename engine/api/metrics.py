@@ -81,7 +81,11 @@ def _queues(context: Context) -> list[Metric]:
         oldest.add_metric([name], (row["oldest_wait_ms"] or 0) / 1000)
         paused.add_metric([name], int(row["paused"]))
         consumers.add_metric([name], row["consumers"])
-    return [jobs, oldest, paused, consumers]
+    waits = GaugeMetricFamily("syncdesk_database_gate_shut", "Whether work waits for the database", labels=["code"])
+    shut = context.view.gate()
+    for code in ("DATABASE_UNAVAILABLE", "DATABASE_READ_ONLY", "DATABASE_FULL"):
+        waits.add_metric([code], int(shut == code))
+    return [jobs, oldest, paused, consumers, waits]
 
 
 def _workers(context: Context) -> list[Metric]:

@@ -208,7 +208,9 @@ def test_the_first_page_and_health_tell_it_until_it_ends(
         assert page["engine"]["state"] == "degraded"
         checks = {check["name"]: check for check in api.health.get("/health").json()["checks"]}
         assert not checks["database"]["ok"]
+        assert f'syncdesk_database_gate_shut{{code="{code}"}} 1.0' in api.health.get("/metrics").text
         client.delete(keys.gate)
         assert code not in {cause["code"] for cause in api.call("GET", "overview").json()["causes"]}
         checks = {check["name"]: check for check in api.health.get("/health").json()["checks"]}
         assert checks["database"]["ok"]
+        assert f'syncdesk_database_gate_shut{{code="{code}"}} 0.0' in api.health.get("/metrics").text
