@@ -55,3 +55,6 @@ language sql stable security definer set search_path = '' set statement_timeout 
         from syncdesk.items where removed_at is null
     ) i
 $$;
+
+-- What failed latest, for the recent activity.
+create index failed_jobs_latest on syncdesk.failed_jobs (failed_at desc) where state <> 'discarded';
