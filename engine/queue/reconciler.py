@@ -58,7 +58,7 @@ class Reconciler:
 
     def run(self, stop: threading.Event) -> None:
         """Reconcile on connecting, every 30 s, and at once when asked or when Redis was wiped; until ``stop``."""
-        due = monotonic()
+        due, told = monotonic(), False
         while not stop.is_set():
             asked = self._now.is_set()
             self._now.clear()
@@ -66,9 +66,12 @@ class Reconciler:
                 if asked or (monotonic() >= due and self._claim()):
                     self.run_once()
                     due = monotonic() + EVERY_S
+                    told = False
                 self._notice_wipe()
             except SyncdeskError as error:
-                log.warning("Unfinished work could not be looked up", code=error.code)
+                if not told:  # an outage is one line, not one every two seconds
+                    log.warning("Unfinished work could not be looked up", code=error.code)
+                told = True
                 self._now.set()  # again, without asking whose turn it is
                 stop.wait(AGAIN_S)
                 continue
