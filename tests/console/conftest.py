@@ -89,11 +89,11 @@ class World:
                 ),
             )
 
-    def fail(self, name: str, times: int = 4) -> types.Job:
-        """Have a sync of a bank fail for good; returns the failed job."""
+    def fail(self, name: str) -> types.Job:
+        """Have a sync of a bank fail for good, however often it is tried early; returns the failed job."""
         with self.client() as client, self.bank() as bank:
             fault = {"path": "/transactions/sync", "item_id": self.plaid[name], "error_code": "INTERNAL_SERVER_ERROR"}
-            bank.do("faults", **fault, times=times)
+            bank.do("faults", **fault)
             before = {job.id for job in client.get("jobs", types.JobPage, state="failed").jobs}
             client.act("sync", types.SyncRequest(item_id=self.items[name]))
 
@@ -101,7 +101,10 @@ class World:
                 jobs = client.get("jobs", types.JobPage, state="failed").jobs
                 return next((job for job in jobs if job.id not in before), None)
 
-            return until(failed, 20, "a failed job")
+            try:
+                return until(failed, 40, "a failed job")
+            finally:
+                bank.do("faults/clear")
 
 
 @pytest.fixture(scope="session")
