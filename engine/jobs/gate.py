@@ -67,7 +67,10 @@ class Gate(threading.Thread):
                 self._open()
             return
         shut.set()
-        if client.set(keys.gate + ":asked", self._broker.options.worker_id, nx=True, px=int(PROBE_S * 950)):
+        asked, lasts_ms = keys.gate + ":asked", int(PROBE_S * 950)
+        if int(client.pttl(asked)) > lasts_ms:  # from a clock that was ahead: nobody would ask for as long
+            client.delete(asked)
+        if client.set(asked, self._broker.options.worker_id, nx=True, px=lasts_ms):
             now = self._probe()
             if now is not None:
                 write(client, keys, Shut(now.code, found.since), LIFETIME_S)

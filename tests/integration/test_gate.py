@@ -176,6 +176,13 @@ def test_a_gate_that_a_dead_worker_left_shut_is_opened(world: Bench, server: Pos
         until(lambda: world.state(job) == "done")
 
 
+def test_a_clock_that_was_ahead_does_not_keep_it_shut(world: Bench, server: Postgres) -> None:
+    write(world.client, world.keys, Shut("STORE_READ_ONLY", "2026-01-01T00:00:00.000Z"), 3600)
+    world.client.set(world.keys.gate + ":asked", "w1", px=3_600_000)
+    with workers(world, server.url, 1):
+        until(lambda: read(world.client, world.keys) is None, 20, "the gate to open")
+
+
 def test_a_gate_that_nobody_asks_about_is_forgotten(world: Bench) -> None:
     write(world.client, world.keys, Shut("DATABASE_FULL", "2026-01-01T00:00:00.000Z"), 0.01)
     until(lambda: read(world.client, world.keys) is None)
