@@ -165,9 +165,9 @@ def check_history(shared: Servers, item: Linked) -> None:
         lines.setdefault(line["transaction_id"], []).append(line)
     rows = stored(seen)
     assert sorted(lines) == sorted(rows)
-    arrivals = 0
+    arrivals, told_rows = 0, normal(seen, {identity: fold(found) for identity, found in lines.items()})
     for identity, row in rows.items():
-        assert plain(normal(seen, fold(lines[identity]))) == plain(row), identity
+        assert plain(told_rows[identity]) == plain(row), identity
         first = [number for number, line in enumerate(lines[identity]) if _arrived(line)]
         assert first == [0], (identity, [line["change"] for line in lines[identity]])
         assert [line["change"] for line in lines[identity] if line["change"] in ("removed", "restored")] in (
