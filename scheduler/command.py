@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from engine.cli import common
-from engine.cli.main import build_parser, run
+from engine.cli.main import build_parser, guard, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syncdeskctl``."""
+    if arguments is None:  # a process of its own
+        guard()
     parser, commands = build_parser()
     scheduler = commands.add_parser("scheduler", help="the schedule alone: backup sync, retention, health checks")
     scheduler.set_defaults(run=_scheduler)

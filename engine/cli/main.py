@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from engine.errors import SyncdeskError
@@ -28,6 +29,19 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     for module in modules:
         module.register(commands)
     return parser, commands
+
+
+def guard() -> None:
+    """From now on an exception that nobody catches is told by its type and frames: its text may hold anything."""
+    sys.excepthook = lambda kind, error, trace: _tell_crash(error)
+    threading.excepthook = lambda args: _tell_crash(args.exc_value)
+
+
+def _tell_crash(error: BaseException | None) -> None:
+    from engine.logs import describe, frames
+
+    if error is not None and not isinstance(error, SystemExit):
+        print(f"syncdeskctl: nobody caught this: {describe(error)}\n{frames(error)}", file=sys.stderr, flush=True)
 
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:

@@ -6,15 +6,20 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
 import pytest
 
 from engine.cli.main import build_parser, run
+from engine.host.doctor import bundle
 from engine.host.doctor.blanks import Blanks, without_password
 from engine.host.doctor.examine import examine
 from engine.profile import Profile
@@ -22,7 +27,8 @@ from engine.secrets import Secrets
 from engine.secrets.sealing import new_key
 from engine.settings import Settings
 from engine.store import Transport
-from tests.support.engines import Engine, clean_environment, engine
+from tests.support import failing
+from tests.support.engines import ROOT, Engine, clean_environment, engine
 from tests.support.scripted_plaid import ScriptedPlaid, error
 from tests.support.syncing import World, deps
 from tests.support.wait import until
@@ -224,3 +230,62 @@ def test_blanks_know_values_and_forms() -> None:
     assert blanks.text(plain) == plain
     assert blanks.document({"a": [1, KEY, {"b": KEY}]}) == {"a": [1, "[hidden]", {"b": "[hidden]"}]}
     assert without_password("https://u:p@h.example:8/x?key=1") == "https://h.example:8/x"
+
+
+def test_a_bundle_is_shown_asked_for_and_holds_what_helps(
+    tmp_path: Path, services: dict[str, str], store: Transport, database_url: str
+) -> None:
+    failing.World(store, database_url).failed(2, group="cause-of-the-test")
+    profile = Profile("p", tmp_path / "p")
+    profile.logs.mkdir(parents=True)
+    line = f"took it {KEY} from postgresql://me:pw-of-a-log@h/d for someone@example.org"
+    (profile.logs / "host.log").write_text("".join(f"line {n}\n" for n in range(2000)) + line + "\n")
+    report = examine(profile, clean_environment(**services, SYNCDESK_MASTER_KEY=KEY, PLAID_SECRET="plaid-canary"))
+    entries = bundle.collect(report)
+    file = tmp_path / "help.zip"
+    bundle.save(entries, file)
+    with zipfile.ZipFile(file) as made:
+        texts = {name: made.read(name).decode() for name in made.namelist()}
+    assert set(texts) == {"manifest.txt", *(entry.name for entry in entries)}
+    assert all(entry.name in texts["manifest.txt"] for entry in entries)
+    everything = "\n".join(texts.values())
+    for secret in (KEY, "plaid-canary", "pw-of-a-log", "someone@example.org", *map(_password, services.values())):
+        assert not secret or secret not in everything, secret
+    log = texts["logs/host.log"].splitlines()
+    assert (len(log), log[-2]) == (500, "line 1999")
+    settings = json.loads(texts["settings.json"])
+    assert settings["plaid_secret"] == {"value": "set", "from": "environment"}
+    assert settings["sync_concurrency"] == {"value": 5, "from": "default"}
+    [group] = json.loads(texts["failures.json"])
+    assert (group["count"], group["samples"][0]["error"]["code"]) == (2, "BROKEN")
+    assert {row["name"] for row in json.loads(texts["queues.json"])} == {"transactions", "webhooks", "notifications"}
+    assert "transactions" in {row["name"] for row in json.loads(texts["tables.json"])["tables"]}
+    if os.name != "nt":
+        assert file.stat().st_mode & 0o077 == 0
+
+
+def _password(url: str) -> str:
+    return urlsplit(url).password or ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals")
+@pytest.mark.parametrize(("answer", "saved"), [("n\n", False), ("y\n", True)])
+def test_on_a_terminal_nothing_is_saved_before_a_yes(tmp_path: Path, answer: str, saved: bool) -> None:
+    ours, theirs = os.openpty()
+    file = tmp_path / "help.zip"
+    environ = clean_environment(SYNCDESK_PROFILE=str(tmp_path / "p"))
+    command = [sys.executable, "-m", "scheduler.command", "doctor", "--bundle", str(file)]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=theirs, stdout=subprocess.PIPE, text=True) as doctor:
+        os.write(ours, answer.encode())
+        said, _ = doctor.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert "settings.json" in said.split("Save these as")[0]
+    assert file.exists() == saved
+    assert doctor.returncode == (0 if saved else 1)
+
+
+def test_a_bundle_without_an_engine_says_what_could_not_be_had(tmp_path: Path) -> None:
+    texts = {entry.name: entry.text for entry in bundle.collect(examine(Profile("p", tmp_path), clean_environment()))}
+    assert json.loads(texts["queues.json"]) == {"error": "no broker runs"}
+    assert json.loads(texts["failures.json"]) == {"error": "no database runs"}
