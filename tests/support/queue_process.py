@@ -2,7 +2,8 @@
 
 ``python -m tests.support.queue_process POOL`` with the settings in the environment. What an item's job does is in
 Redis under ``{namespace}:test:mode:<item>``: ``hang`` (until it is told otherwise), ``die`` (kills its process),
-``fat`` (takes 150 MB and keeps them), ``thread`` (starts a thread that fails), else it finishes at once.
+``fat`` (takes 150 MB and keeps them), ``thread`` (starts a thread that fails), ``raise`` (fails), else it finishes at
+once. What the two that fail say is in ``TEST_CRASH_TEXT``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def _declare(process: worker.WorkerProcess) -> None:
             KEPT.append(bytearray(os.urandom(1024) * 150 * 1024))
         if mode == "thread":
             threading.Thread(target=_fail).start()
+        if mode == "raise":
+            _fail()
         while mode == "hang":
             time.sleep(0.02)
             mode = client.get(mode_key)
@@ -65,7 +68,7 @@ def _declare(process: worker.WorkerProcess) -> None:
 
 
 def _fail() -> None:
-    raise RuntimeError("nobody catches this")
+    raise RuntimeError(os.environ.get("TEST_CRASH_TEXT", "nobody catches this"))
 
 
 if __name__ == "__main__":
