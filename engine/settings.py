@@ -33,6 +33,10 @@ def _setting(
     )
 
 
+SANDBOX_CLIENT_LIMIT = 1_000
+"""Calls of /transactions/sync a minute that Plaid's sandbox takes from a client (Plaid's page of rate limits)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The settings in force. ``origin`` tells for each name whether environment or file set it."""
@@ -66,7 +70,11 @@ class Settings:
         50, "SYNCDESK_PLAID_ITEM_LIMIT", "/transactions/sync calls a minute per item", low=1, high=1_000_000
     )
     plaid_client_limit: int = _setting(
-        2500, "SYNCDESK_PLAID_CLIENT_LIMIT", "/transactions/sync calls a minute per client", low=1, high=100_000_000
+        2500,
+        "SYNCDESK_PLAID_CLIENT_LIMIT",
+        "/transactions/sync calls a minute per client (1,000 in Plaid's sandbox)",
+        low=1,
+        high=100_000_000,
     )
     plaid_webhook_secret: str | None = _setting(
         None, "PLAID_WEBHOOK_SECRET", "HMAC secret of webhook relays", secret=True
@@ -177,6 +185,8 @@ def load(file: Path | None, environ: Mapping[str, str], kept: Mapping[str, str] 
         if raw is not None and raw != "":
             values[name] = _check(spec, _from_text(spec, raw), spec.metadata["env"])
             origin[name] = "environment"
+    if values.get("plaid_env") == "sandbox":
+        values.setdefault("plaid_client_limit", SANDBOX_CLIENT_LIMIT)
     return Settings(**values, origin=origin)
 
 

@@ -229,3 +229,11 @@ def test_importing_it_is_cheap() -> None:
     heavy = "{'keyring', 'cryptography', 'filelock', 'psycopg'} & set(__import__('sys').modules)"
     code = f"import engine.secrets; assert not {heavy}, {heavy}"
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
+
+
+def test_plaids_sandbox_has_a_lower_limit_of_its_own() -> None:
+    def limit(**given: str) -> int:
+        return load(None, given).plaid_client_limit
+
+    assert (limit(PLAID_ENV="production"), limit(PLAID_ENV="sandbox"), limit()) == (2500, 1000, 2500)
+    assert limit(PLAID_ENV="sandbox", SYNCDESK_PLAID_CLIENT_LIMIT="300") == 300
