@@ -238,7 +238,7 @@ def test_a_bundle_is_shown_asked_for_and_holds_what_helps(
     failing.World(store, database_url).failed(2, group="cause-of-the-test")
     profile = Profile("p", tmp_path / "p")
     profile.logs.mkdir(parents=True)
-    line = f"took it {KEY} from postgresql://me:pw-of-a-log@h/d for someone@example.org"
+    line = f"took it {KEY} plaid-canary from postgresql://me:pw-of-a-log@h/d for someone@example.org"
     (profile.logs / "host.log").write_text("".join(f"line {n}\n" for n in range(2000)) + line + "\n")
     report = examine(profile, clean_environment(**services, SYNCDESK_MASTER_KEY=KEY, PLAID_SECRET="plaid-canary"))
     entries = bundle.collect(report)
