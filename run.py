@@ -251,7 +251,9 @@ def main():
         compile_sources()
         os.chdir(HERE)
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        become([PYTHON, "-m", "pytest"] + rest)
+        # Most tests wait for servers, so two at a time need half as long. With `-n 0` they run one after the other.
+        workers = str(min(4, max(2, os.cpu_count() or 2)))
+        become([PYTHON, "-m", "pytest", "-n", workers, "--dist", "loadfile"] + rest)
     set_up("requirements.lock")
     compile_sources()
     if task == "console":

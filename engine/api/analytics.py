@@ -152,4 +152,4 @@ def _quantile(slots: list[int], share: float) -> float:
 
 def routes() -> list[Route]:
     """The one row."""
-    return [get("analytics", "Figures of jobs over time.", analytics, Analytics, query=AnalyticsQuery)]
+    return [get("analytics", "Figures of jobs over time.", analytics, Analytics, query=AnalyticsQuery, found=True)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.faults import base as bases
@@ -13,6 +16,7 @@ from tests.faults.base import Base
 from tests.faults.catalogue import faults
 from tests.faults.truth import Difference, Snapshot
 from tests.faults.world import Shape, World, opened
+from tests.support.wait import until
 
 ITEMS = 12
 EVENTS = 50
@@ -61,15 +65,23 @@ WRONGS = {
 def test_the_comparison_sees_what_is_wrong(base: Base) -> None:
     with opened(base, Shape(), EVENTS) as world:
         world.start()
-        assert _difference(world) == Difference(True, 0, 0, "")
+        with world.bank.control() as control:
+            told = truth.truth(control)
+        assert truth.compare(_at_rest(world), told, base.tops, None) == Difference(True, 0, 0, "")
         for wrong, words in WRONGS.items():
-            with world.database() as connection, connection.transaction(force_rollback=True):
-                connection.execute(wrong)
-                found = truth.read(connection)
-            with world.bank.control() as control:
-                assert truth.compare(found, truth.truth(control), base.tops, None).words == words, wrong
+            assert truth.compare(_at_rest(world, wrong), told, base.tops, None).words == words, wrong
 
 
-def _difference(world: World) -> Difference:
-    with world.database() as connection, world.bank.control() as control:
-        return truth.compare(truth.snapshot(connection), truth.truth(control), world.base.tops, None)
+def _at_rest(world: World, wrong: str = "select 1") -> Snapshot:
+    """The database after ``wrong``, which is taken back, at a moment when no wish of its own is open."""
+    with world.database() as connection:
+        return until(lambda: _now(connection, wrong), 60, "a moment without open wishes")
+
+
+def _now(connection: psycopg.Connection[Any], wrong: str) -> Snapshot | None:
+    with suppress(psycopg.errors.SerializationFailure), connection.transaction(force_rollback=True):
+        connection.execute("set transaction isolation level repeatable read")
+        if truth.unfinished(connection) == 0:
+            connection.execute(wrong)
+            return truth.read(connection)
+    return None

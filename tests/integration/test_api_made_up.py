@@ -30,6 +30,7 @@ def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> It
         yield made
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("listener", ["public", "admin"])
 def test_made_up_requests(api: Api, listener: str, tmp_path: Path) -> None:
     url = str(api.endpoints.public if listener == "public" else api.endpoints.admin)
