@@ -13,9 +13,9 @@ from engine.api import types_transactions as shown
 from engine.api.actions import audited, correlation
 from engine.api.admin_bills import rematch
 from engine.api.routing import Call, Route
-from engine.api.tables import act, get, page_size
+from engine.api.tables import act, get, moment, numeric_id, page_size
 from engine.api.views import identifier
-from engine.errors import NotFound, UsageError
+from engine.errors import UsageError
 
 NOTE_MOST = 2000
 CATEGORY_MOST = 100
@@ -51,7 +51,7 @@ def transactions(call: Call) -> shown.TransactionPage:
 
 
 def transaction(call: Call) -> shown.TransactionDetail:
-    found = call.context.reader.call("transaction_get", id=_number(call.path["id"]), as_of=_moment(call.query.as_of))
+    found = call.context.reader.call("transaction_get", id=_number(call.path["id"]), as_of=moment(call.query.as_of))
     return msgspec.convert(found, shown.TransactionDetail)
 
 
@@ -88,18 +88,7 @@ def _changes(said: shown.Annotation) -> dict[str, Any]:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise NotFound("There is no such transaction.")
-    return int(text)
-
-
-def _moment(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return clock.iso(clock.parse(text))
-    except ValueError:
-        raise UsageError("A moment is given as 2026-01-31T12:00:00Z.") from None
+    return numeric_id(text, "There is no such transaction.")
 
 
 def _after(text: str | None) -> str | None:

@@ -7,20 +7,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine import clock
 from engine.api import types
 from engine.api.actions import audited
 from engine.api.phrases import count
 from engine.api.routing import Call, Route
-from engine.api.tables import act, get, page_size
+from engine.api.tables import act, get, moment, numeric_id, page_size
 from engine.api.types_webhooks import WebhookDetail, WebhookPage, WebhookReplay, WebhookState
 from engine.api.views import identifier
-from engine.errors import BrokerUnavailable, NotFound, UsageError
+from engine.errors import BrokerUnavailable, UsageError
 from engine.logs import logger
 
 MOST = 500
 """Replayed by one call."""
-_LARGEST = 2**63 - 1
 
 log = logger("api")
 
@@ -44,8 +42,8 @@ def webhooks(call: Call) -> WebhookPage:
         state=ask.state,
         item=identifier(ask.item) if ask.item else None,
         q=ask.q or None,
-        since=_moment(ask.since),
-        until=_moment(ask.until),
+        since=moment(ask.since),
+        until=moment(ask.until),
         limit=page_size(ask.limit),
         after=None if ask.after is None else str(_number(ask.after)),
     )
@@ -72,8 +70,8 @@ def replay(call: Call) -> types.Done:
     chosen = {
         "ids": None if ask.ids is None else [_number(name) for name in ask.ids],
         "states": ask.states,
-        "since": _moment(ask.since),
-        "until": _moment(ask.until),
+        "since": moment(ask.since),
+        "until": moment(ask.until),
     }
     return audited(call, "webhooks.replay", "webhooks", lambda: _replay(call, chosen), topic="webhooks")
 
@@ -98,18 +96,7 @@ def _replay(call: Call, chosen: dict[str, Any]) -> types.Done:
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _LARGEST:
-        raise NotFound("There is no such webhook.")
-    return int(text)
-
-
-def _moment(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return clock.iso(clock.parse(text))
-    except ValueError as error:
-        raise UsageError("A time is written as ISO 8601, such as 2026-01-31T12:00:00Z.") from error
+    return numeric_id(text, "There is no such webhook.")
 
 
 def routes() -> list[Route]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine import clock
 from engine.api import types
 from engine.api.routing import Handler, Route
-from engine.errors import UsageError
+from engine.errors import NotFound, UsageError
 
 READ = (503,)
 ACT = (404, 409, 503)
@@ -61,3 +62,28 @@ def page_size(limit: int) -> int:
     if not 1 <= limit <= PAGE_MOST:
         raise UsageError(f"A page has 1 to {PAGE_MOST} entries.")
     return limit
+
+
+def moment(text: str | None) -> str | None:
+    """A time of a query, in the database's form.
+
+    Raises:
+        UsageError: it is no ISO 8601 time.
+    """
+    if text is None:
+        return None
+    try:
+        return clock.iso(clock.parse(text))
+    except ValueError:
+        raise UsageError("A moment is given as 2026-01-31T12:00:00Z.") from None
+
+
+def numeric_id(text: str, missing: str) -> int:
+    """An id that is a number, from a path.
+
+    Raises:
+        NotFound: it is none, so nothing has it; ``missing`` is the sentence.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise NotFound(missing)
+    return int(text)

@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,6 @@ from tests.support.syncing import World, deps
 
 FILE = {"SYNCDESK_SECRETS": "file"}
 SYNC = "/transactions/sync"
-
-
-@pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
 
 
 @pytest.fixture
