@@ -23,6 +23,13 @@ def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> It
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def rows(api: Api, bank: ScriptedPlaid, database_url: str) -> dict[str, str]:
     """Ids by Plaid's ids: a pending row that became another without saying so, and a plain one."""
     world = World(deps(api.parts.store, bank.url), database_url).link()

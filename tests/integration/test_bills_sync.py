@@ -18,6 +18,13 @@ TODAY = dt.datetime.now(dt.UTC).date()
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(any_store, bank.url), any_database_url).link()
     yield made

@@ -22,6 +22,13 @@ NEWS = {"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path, bank: ScriptedPlaid) -> Iterator[Api]:
     with support.running(
         tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=bank.url

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,13 @@ from tests.support.syncing import World, deps
 
 FILE = {"SYNCDESK_SECRETS": "file"}
 SYNC = "/transactions/sync"
+
+
+@pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -23,6 +23,13 @@ SYNC = "/transactions/sync"
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(store, bank.url), database_url).link()
     yield made

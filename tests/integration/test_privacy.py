@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +52,13 @@ class Sealed:
     def __init__(self, secrets: Secrets) -> None:
         self.seal = secrets.seal
         self.unseal = secrets.unseal
+
+
+@pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
 
 
 class Processes:

@@ -50,6 +50,13 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(any_store, bank.url), any_database_url).link()
     made.execute(RULES)

@@ -107,6 +107,13 @@ def test_only_what_was_rolled_back_is_repeated_and_not_for_ever(
     assert look(any_database_url, "select last_value from public.t_calls") == [(calls,)]
 
 
+@pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
 def once_each(world: World, identities: list[str]) -> None:
     assert sorted(world.live()) == identities
     for identity in identities:

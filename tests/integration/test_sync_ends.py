@@ -28,6 +28,13 @@ NEWS = b'{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABL
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(store, bank.url), database_url).link(plaid_item_id="plaid-1")
     yield made

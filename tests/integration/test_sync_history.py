@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +104,13 @@ def normal(world: World, states: dict[str, dict[str, Any]]) -> dict[str, dict[st
 def plain(state: dict[str, Any]) -> dict[str, Any]:
     amount = Decimal(state["amount"]).normalize()
     return {**state, "amount": amount}
+
+
+@pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
 
 
 @settings(

@@ -23,6 +23,13 @@ SIGNED_IN = {"status": "SUCCESS", "link_token": "link-1", "link_session_id": "s"
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(store, bank.url), database_url).link()
     made.execute("update syncdesk.items set done = wanted, state = 'healthy'")

@@ -29,6 +29,13 @@ MUTATION = error("TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", "TRANSACTIONS_E
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(store, bank.url), database_url).link()
     yield made

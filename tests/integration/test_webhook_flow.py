@@ -32,6 +32,13 @@ ACCOUNTS = page()["accounts"]
 
 
 @pytest.fixture
+def bank() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
     made = World(deps(store, bank.url), database_url).link()
     made.execute("update syncdesk.items set done = wanted, state = 'healthy'")
