@@ -6,11 +6,10 @@ from typing import Final
 
 from engine.errors import StoreUnavailable
 from engine.plaid.errors import PlaidError, Reaction
+from engine.store.failures import MOMENTARY
 
 DATABASE: Final = "database"
 PLAID: Final = "plaid"
-# The database is there and says that this call met another one, or took too long: the job's own trouble.
-_OWN_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "57014"})
 
 
 def bank(institution: str) -> str:
@@ -21,7 +20,7 @@ def bank(institution: str) -> str:
 def shared(error: BaseException, institution: str) -> str:
     """The cause of ``error`` that other jobs meet too while it lasts; empty where it is the job's own."""
     if isinstance(error, StoreUnavailable):
-        return "" if error.detail.get("sqlstate") in _OWN_SQLSTATES else DATABASE
+        return "" if error.detail.get("sqlstate") in MOMENTARY else DATABASE
     if isinstance(error, PlaidError):
         if error.reaction is Reaction.TRANSIENT:
             return PLAID

@@ -15,12 +15,12 @@ import redis
 
 from engine import clock
 from engine.errors import BrokerUnavailable, StoreUnavailable, SyncdeskError
+from engine.jobs import causes
 from engine.logs import logger
 from engine.queue import events
 from engine.queue.broker import Broker
 from engine.queue.gate import Shut, read, write
 from engine.queue.ports import Store
-from engine.store.failures import MOMENTARY
 
 LOOK_S: Final = 1.0  # how often a process looks whether another one shut or opened it
 PROBE_S: Final = 2.0
@@ -39,7 +39,7 @@ class Gate(threading.Thread):
 
     def met(self, error: BaseException) -> bool:
         """Whether a job's ``error`` is the database's own trouble, and the gate is shut: the job comes again then."""
-        if not isinstance(error, StoreUnavailable) or error.detail.get("sqlstate") in MOMENTARY:
+        if causes.shared(error, "") != causes.DATABASE:
             return False
         with self._asking:  # threads whose jobs failed together ask once
             if self._broker.shut.is_set():
