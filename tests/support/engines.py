@@ -66,8 +66,14 @@ class Engine:
             return launch.read(self.profile)
 
         found = until(look, deadline_s, "a ready engine")
-        self.pids = {row["role"]: psutil.Process(row["pid"]) for row in self.look()["processes"] if row["pid"]}
+        until(self._all_run, deadline_s, "every part of the engine")
         return found
+
+    def _all_run(self) -> bool:
+        """Note the parts' pids; whether each has one, or was given up. The last ones start while it is ready."""
+        rows = self.look()["processes"]
+        self.pids = {row["role"]: psutil.Process(row["pid"]) for row in rows if row["pid"]}
+        return all(row["pid"] or row["state"] == "given_up" for row in rows)
 
     def output(self) -> str:
         return (self.profile.root / "up.out").read_text()
