@@ -30,11 +30,10 @@ def test_two_demos_at_once_come_true_and_leave_nothing(tmp_path: Path) -> None:
         subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    for process in running:
-        out, err = process.communicate(timeout=150)
+    for out, err, code in [(*process.communicate(timeout=150), process.returncode) for process in running]:
         told = json.loads(out)
         assert told["ok"], (told["problems"], err)
-        assert process.returncode == 0
+        assert code == 0
         assert told.keys() >= KEYS
         assert told["items"] >= 3
         assert told["failed_attempts"] == 4
