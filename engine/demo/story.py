@@ -208,7 +208,7 @@ class Story:
         failed = self._client.get("jobs", types.JobPage, state="failed").jobs
         self.result.failed_jobs = len(failed)
         job = self._client.get(f"jobs/{failed[0].id}", types.JobDetail)
-        # A start that met trouble of the engine's own (a lock of the database, say) is told too: it is none of the four.
+        # A start that met trouble of the engine's own (a lock of the database, say) is told too, none of the four.
         errors = [entry.error for entry in job.timeline if entry.error is not None]
         self.result.failed_attempts = sum(error.kind == "plaid" for error in errors)
         seen = ", ".join(f"{error.kind} {error.code}" for error in errors)
