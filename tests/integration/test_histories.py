@@ -21,9 +21,9 @@ from engine.store.direct import Direct
 from tests.integration.test_sync_history import fold, normal, plain, stored
 from tests.support import histories, servers
 from tests.support.bank import running_bank
-from tests.support.histories import History, Linked, Servers, Step
+from tests.support.histories import HERE, History, Linked, Servers, Step
 from tests.support.queue import bench
-from tests.support.stepped import QUEUE_FAULTS, STORE_FAULTS
+from tests.support.stepped import PLACES, QUEUE_FAULTS, STORE_FAULTS
 
 USUAL = 50
 COUNT = int(os.environ.get("SYNCDESK_TEST_HISTORIES", str(USUAL)))
@@ -42,15 +42,20 @@ def step(name: str, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
     return st.tuples(st.just(name), *parts)
 
 
-AT_THE_BANK = st.one_of(
-    step("add", which, st.integers(1, 12), st.sampled_from(["plain", "plain", "pending", "gym", "account"]), told),
-    step("post", which, index, told),
-    step("modify", which, index, told),
-    step("remove", which, index, told),
-    step("mutate", which),
-    step("ready", which, st.sampled_from(["INITIAL_UPDATE_COMPLETE", "HISTORICAL_UPDATE_COMPLETE"])),
-)
-TRIGGERS = st.one_of(step("manual", which), step("schedule"), step("reconcile"), step("sweep"))
+def at_the_bank(which: st.SearchStrategy[int]) -> st.SearchStrategy[Step]:
+    return st.one_of(
+        step("add", which, st.integers(1, 12), st.sampled_from(["plain", "plain", "pending", "gym", "account"]), told),
+        step("post", which, index, told),
+        step("modify", which, index, told),
+        step("remove", which, index, told),
+        step("mutate", which),
+        step("ready", which, st.sampled_from(["INITIAL_UPDATE_COMPLETE", "HISTORICAL_UPDATE_COMPLETE"])),
+    )
+
+
+AT_THE_BANK = at_the_bank(which)
+PERSON = st.one_of(step("manual", which), step("note", which, index))
+TRIGGERS = st.one_of(PERSON, step("schedule"), step("reconcile"), step("sweep"))
 TROUBLE = st.one_of(
     step("breaks", which, st.sampled_from(BREAKS), st.booleans()),
     step("repairs", which),
@@ -61,20 +66,35 @@ TROUBLE = st.one_of(
 AWAY = st.one_of(
     step("wipe"), step("cut_redis"), step("cut_postgres"), step("passes", st.sampled_from([3, 60, 1000])), step("lapse")
 )
-#: What may happen while a page is on its way; a second worker may then run the same item.
+here = st.sampled_from([0, 1, HERE, HERE, HERE])
+#: What may happen in the middle of a run; a second worker may then run the same item.
 MEANWHILE = st.lists(
-    st.one_of(AT_THE_BANK, TRIGGERS, AWAY, step("end"), step("work", st.integers(1, 3))), min_size=1, max_size=3
-)
+    st.one_of(
+        at_the_bank(here), at_the_bank(here), step("manual", here), step("note", here, index), step("repairs", here),
+        step("forget_cursor", here, st.sampled_from(["lost", "refused"])), TRIGGERS, AWAY, step("end"),
+        step("work", st.integers(1, 3)),
+    ),
+    min_size=1, max_size=3,
+)  # fmt: skip
 #: The worker was stopped for so long that another one took over and finished.
-OVERTAKEN = AT_THE_BANK.map(lambda news: [("lapse",), news, ("reconcile",), ("work", 3)])
+OVERTAKEN = at_the_bank(here).map(lambda news: [("lapse",), news, ("reconcile",), ("work", 3)])
+HAPPENS = st.one_of(MEANWHILE, MEANWHILE, OVERTAKEN)
+MOMENT = st.tuples(st.sampled_from(PLACES), st.integers(0, 2), HAPPENS)
+#: What was fetched is void; then something happens.
+RESTART = st.tuples(st.integers(1, 2), st.lists(MOMENT, max_size=1), HAPPENS).map(
+    lambda made: [("before page", made[0], [("mutate", HERE)]), ("after sync_abort", 0, made[2]), *made[1]]
+)
+MOMENTS = st.one_of(st.just([]), st.lists(MOMENT, min_size=1, max_size=3), RESTART)
 FAULT = st.one_of(
     st.just(()),
     st.tuples(st.just("store"), st.integers(0, 9), st.sampled_from(STORE_FAULTS)),
     st.tuples(st.just("queue"), st.sampled_from(QUEUE_FAULTS)),
-    st.tuples(st.just("page"), st.integers(0, 4), MEANWHILE),
-    st.tuples(st.just("page"), st.integers(0, 2), OVERTAKEN),
 )
-WORK = step("work", st.integers(1, 4), FAULT, st.booleans())
+WORK = st.one_of(
+    step("work", st.integers(1, 4), FAULT, st.booleans()),
+    step("work", st.integers(1, 4), st.just(()), st.booleans(), MOMENTS),
+    step("work", st.integers(1, 4), FAULT, st.booleans(), MOMENTS),
+)
 HISTORIES = st.lists(st.one_of(AT_THE_BANK, WORK, WORK, TRIGGERS, TROUBLE, AWAY), min_size=4, max_size=16)
 
 
@@ -122,6 +142,7 @@ def test_the_database_equals_the_bank_in_the_end(shared: Servers, own_broker: st
         for number, item in enumerate(history.items):
             check_rows(history, number, item)
             check_history(shared, item)
+            check_postings(history, number)
             check_item(history, number, item)
         check_rest(shared)
 
@@ -178,6 +199,17 @@ def check_history(shared: Servers, item: Linked) -> None:
         "select coalesce(sum(added), 0) as added from syncdesk.sync_runs where item_id = %s and state = 'done'", item.id
     )
     assert counted[0]["added"] == arrivals
+
+
+def check_postings(history: History, number: int) -> None:
+    """What was pending went over to the row that names it, with the person's note."""
+    rows = history.shared.rows("select * from syncdesk.transactions where item_id = %s", history.items[number].id)
+    ours = {row["transaction_id"]: row for row in rows}
+    for identity, theirs in history.truth(number).items():
+        was = ours.get(theirs.get("pending_transaction_id") or "")
+        if was is not None:
+            assert was["replaced_by"] == identity
+            assert was["note"] is None or ours[identity]["note"] is not None
 
 
 def _arrived(line: dict[str, Any]) -> bool:

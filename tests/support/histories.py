@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -33,12 +33,16 @@ from engine.sync.leases import LeaseKeeper
 from scheduler import work as scheduled
 from tests.support.bank import RunningBank
 from tests.support.queue import Bench, settings
-from tests.support.stepped import Cut, Process, Window, Wire, end_sessions
+from tests.support.stepped import Cut, Moment, Moments, Process, Window, Wire, end_sessions
 from tests.support.syncing import OpenSecrets
 
 ROWS = 12
 HOUR_S = 3600
 GYM = {"name": "HARBOR GYM", "merchant_name": "Harbor Gym", "amount": "64.00"}
+SETTLES = ("INSTITUTION_DOWN", "PRODUCT_NOT_READY", "INVALID_API_KEYS")
+"""Errors that end a job without a failure: the schedule tries again."""
+HERE = -1
+"""Among the steps of a moment: the item whose run came by."""
 Step = tuple[Any, ...]
 
 _PASSES = """
@@ -109,8 +113,10 @@ class History:
     runs: int = 0
     #: Deliveries that got no answer: Plaid sends them again.
     unheard: list[tuple[str, str, int]] = field(default_factory=list)
-    #: Items of which some news was not told, or that met trouble: only the schedule or a repair brings them up to date.
+    #: Items of which some news was not told since; that wait for a repair; that only the schedule brings up to date.
     untold: set[int] = field(default_factory=set)
+    broken: set[int] = field(default_factory=set)
+    resting: set[int] = field(default_factory=set)
     forgotten: set[int] = field(default_factory=set)
     #: Items whose bank still prepares some of their data.
     unready: set[int] = field(default_factory=lambda: {1})
@@ -187,6 +193,18 @@ class History:
             self._bank("remove", item, transaction_ids=[live[index % len(live)]])
             self.tell(item, tell)
 
+    def note(self, item: int, index: int) -> None:
+        """A person writes a note on a row, a pending one where there are any."""
+        rows = self.shared.rows(
+            "select id, pending from syncdesk.transactions where item_id = %s and removed_at is null order by id",
+            self.items[item].id,
+        )
+        rows = [row for row in rows if row["pending"]] or rows
+        if rows:
+            changes = {"note": f"note {index}"}
+            chosen = rows[index % len(rows)]["id"]
+            self.shared.store.call("transaction_annotate", id=chosen, changes=changes, correlation="note")
+
     def mutate(self, item: int) -> None:
         """The pagination that is under way must begin anew."""
         self._bank("mutate", item, fire=None)
@@ -198,7 +216,7 @@ class History:
         self.tell(item, "once")
 
     def breaks(self, item: int, code: str, told: bool) -> None:
-        self.untold.add(item)
+        self.broken.add(item)
         self._bank("break", item, fire=None, error_code=code)
         if told:
             self.hear("ITEM", "ERROR", item, error={"error_type": "ITEM_ERROR", "error_code": code})
@@ -206,10 +224,13 @@ class History:
     def repairs(self, item: int) -> None:
         self._bank("repair", item, fire=None)
         self.hear("ITEM", "LOGIN_REPAIRED", item)
+        self.broken.discard(item)
+        self.untold.discard(item)
 
     def trouble(self, item: int, kind: str, code: str, times: int) -> None:
         """The next ``times`` calls of /transactions/sync for an item go wrong."""
-        self.untold.update(range(len(self.items)))  # keys that Plaid refuses stop all of them
+        if code in SETTLES:
+            self.resting.update([item] if code != "INVALID_API_KEYS" else range(len(self.items)))
         fault = {"path": "/transactions/sync", "item_id": self.items[item].plaid_id, "kind": kind, "times": times}
         self.shared.bank.do("faults", **fault, **({"error_code": code} if kind == "error" else {}))
 
@@ -222,6 +243,7 @@ class History:
         else:
             twice = how == "twice"
             self.hear("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE", item, copies=1 + twice, hinted=how != "unhinted")
+            self.untold.discard(item)
 
     def hear(self, kind: str, code: str, item: int, copies: int = 1, hinted: bool = True, **fields: Any) -> None:
         """A verified webhook comes in."""
@@ -298,20 +320,27 @@ class History:
 
     # ------------------------------------------------------------ workers
 
-    def work(self, count: int, fault: tuple[Any, ...] = (), freed: bool = False) -> None:
+    def work(
+        self, count: int, fault: tuple[Any, ...] = (), freed: bool = False, moments: Sequence[Moment] = ()
+    ) -> None:
         """A process runs up to ``count`` jobs.
 
-        ``fault``: ("store", nth call, how), ("queue", where) or ("page", nth page, steps that happen before it).
-        ``freed``: its host saw it end and frees what it held.
+        ``fault``: ("store", nth call, how) or ("queue", where). ``freed``: its host saw it end and frees what it held.
+        ``moments``: each with the steps that happen there.
         """
         name = f"w{next(self._processes)}:"
         kind = fault[0] if fault else ""
         wire = Wire(self.shared.store, self.shared.database_url, fault[1:] if kind == "store" else None)  # type: ignore[arg-type]
-        number, steps = (fault[1], fault[2]) if kind == "page" else (-1, [])
-        window = Window(self.shared.plaid, wire, number, lambda: self._meanwhile(steps, wire))
+        wire.moments = Moments(moments, lambda steps: self._meanwhile(steps, wire))
         again = [False]
         process = Process(
-            self.world, name, wire, window, self.shared.given, self.shared.leases, lambda: again.__setitem__(0, True)
+            self.world,
+            name,
+            wire,
+            Window(self.shared.plaid, wire),
+            self.shared.given,
+            self.shared.leases,
+            lambda: again.__setitem__(0, True),
         )
         try:
             self.runs += process.work(count, fault[1] if kind == "queue" else "")
@@ -326,10 +355,14 @@ class History:
             self.reconcile()
 
     def _meanwhile(self, steps: list[Step], wire: Wire) -> None:
-        for step in steps:
-            if step == ("end",):
+        here = next((number for number, item in enumerate(self.items) if item.id == wire.item), 0)
+        for name, *parts in steps:
+            if name == "end":
                 wire.end()
-            self.take(step)
+            if parts and parts[0] == HERE:
+                parts[0] = here
+            with contextlib.suppress(BrokerUnavailable, StoreUnavailable):  # whoever did it met the outage
+                self.take((name, *parts))
 
     def lapse(self) -> None:
         """Whoever runs something was stopped for so long that all leases ran out."""
@@ -360,7 +393,7 @@ class History:
             self.hear(kind, code, number)
         self._drain()
         failed = {row["item"] for row in self.shared.rows("select item_id::text as item from syncdesk.failed_jobs")}
-        left_out = self.untold | self.unready
+        left_out = self.untold | self.broken | self.resting | self.unready
         return [n for n, item in enumerate(self.items) if n not in left_out and item.id not in failed]
 
     def settle(self) -> None:

@@ -1,15 +1,16 @@
 """A worker process driven step by step in the caller's thread, so that it can end at any of its steps.
 
 Consumer, middleware, recorder, actors, run and store are the engine's own, over real servers. What is ours stands
-between them: `Wire` before the store and `Window` before Plaid's client, each of which can do something at its nth
-call.
+between them: `Wire` before the store, `Window` before Plaid's client, and a look at how the queue settles a job. At
+each of these places something may happen (`Moments`).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from queue import PriorityQueue
 from typing import Any
 
@@ -39,8 +40,33 @@ STORE_FAULTS = ("ends before", "ends after", "answer lost", "away", "killed")
 QUEUE_FAULTS = ("taken", "settling", "recording")
 
 
+Moment = tuple[str, int, Any]
+"""A place that a process passes, at which passing of it, and what happens there."""
+PLACES = (
+    "before page", "after page", "after sync_claim", "before sync_stage", "after sync_stage", "after sync_abort",
+    "before sync_commit", "after sync_commit", "before sync_fail", "before webhook_finish", "before settle",
+    "after settle",
+)  # fmt: skip
+
+
 class Cut(BaseException):
     """The process ends here, as by kill -9."""
+
+
+class Moments:
+    """What happens while a process is at work: each moment once, in the thread that comes by."""
+
+    def __init__(self, planned: Sequence[Moment], happens: Callable[[Any], None]) -> None:
+        self._planned, self._happens = planned, happens
+        self._passed: Counter[str] = Counter()
+
+    def at(self, place: str) -> None:
+        """The process is at ``place``."""
+        passing = self._passed[place]
+        self._passed[place] += 1
+        for where, number, what in self._planned:
+            if (where, number) == (place, passing):
+                self._happens(what)
 
 
 class Wire:
@@ -49,6 +75,9 @@ class Wire:
     def __init__(self, store: Transport, url: str, fault: tuple[int, str] | None) -> None:
         self._store, self._url = store, url
         self._number, self._fault = 0, fault
+        self.moments = Moments((), lambda what: None)
+        #: The item whose run came by last.
+        self.item: str | None = None
         self.dead = False
 
     def call(self, name: str, /, **params: Any) -> Any:
@@ -56,9 +85,19 @@ class Wire:
             raise Cut
         if name != "lease_renew":  # called by a clock of its own
             self._number += 1
-            if self._fault is not None and self._number == self._fault[0] + 1:
-                return self._meets(self._fault[1], name, params)
+            return self._passes(name, params)
         return self._store.call(name, **params)
+
+    def _passes(self, name: str, params: dict[str, Any]) -> Any:
+        if name == "sync_claim":
+            self.item = params["item"]
+        self.moments.at(f"before {name}")
+        if self._fault is not None and self._number == self._fault[0] + 1:
+            answer = self._meets(self._fault[1], name, params)
+        else:
+            answer = self._store.call(name, **params)
+        self.moments.at(f"after {name}")
+        return answer
 
     def _meets(self, fault: str, name: str, params: dict[str, Any]) -> Any:
         if fault == "ends before":
@@ -116,20 +155,18 @@ def end_sessions(url: str, *, waiting: bool = False) -> int:
 
 
 class Window:
-    """Plaid's real client with small pages; before its nth page something may happen."""
+    """Plaid's real client with small pages."""
 
-    def __init__(self, plaid: PlaidClient, wire: Wire, number: int, happens: Callable[[], None] | None) -> None:
+    def __init__(self, plaid: PlaidClient, wire: Wire) -> None:
         self._plaid, self._wire = plaid, wire
-        self._left, self._happens = number, happens
 
     def transactions_sync(self, token: str, cursor: str | None) -> bytes:
         if self._wire.dead:
             raise Cut
-        happens = self._happens if self._left == 0 else None
-        self._left -= 1
-        if happens is not None:
-            happens()
-        return self._plaid.transactions_sync(token, cursor, count=PAGE)
+        self._wire.moments.at("before page")
+        page = self._plaid.transactions_sync(token, cursor, count=PAGE)
+        self._wire.moments.at("after page")
+        return page
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plaid, name)
@@ -165,6 +202,8 @@ class Process:
         deps.leases = leases
         actors.declare(self.broker, actors.Parts(store=wire, sync=lambda: deps), set(QUEUES))
         self._consumers = {queue: Consumer(self.broker, queue) for queue in QUEUES}
+        for consumer in self._consumers.values():
+            self._watch(consumer)
 
     def work(self, count: int, cut_at: str = "") -> int:
         """Run up to ``count`` jobs; the first may end the process at a step of the queue's own. How many ran.
@@ -207,6 +246,17 @@ class Process:
         thread = WorkerThread(broker=self.broker, consumers=posts, work_queue=work, worker_timeout=100)  # type: ignore[arg-type]
         thread.process_message(proxy)
         self.broker.quiet.clear()
+
+    def _watch(self, consumer: Consumer) -> None:
+        real = consumer._persist
+
+        def persist(*args: Any) -> Any:
+            self.wire.moments.at("before settle")
+            answer = real(*args)
+            self.wire.moments.at("after settle")
+            return answer
+
+        consumer._persist = persist  # type: ignore[method-assign]
 
     def _cut_at(self, consumer: Consumer, where: str) -> None:
         name = "_persist" if where == "settling" else "_record"
