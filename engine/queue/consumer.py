@@ -153,8 +153,11 @@ class Consumer(dramatiq.Consumer):
         if self._failures:
             self._failures = 0
             log.info("Redis is back", queue=self.queue)
-            if self.broker.options.wiped is not None:
-                self.broker.options.wiped()
+            self._look_up_anew()
+
+    def _look_up_anew(self) -> None:
+        if self.broker.options.wiped is not None:
+            self.broker.options.wiped()
 
     def _forget(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
@@ -217,7 +220,7 @@ class Consumer(dramatiq.Consumer):
         tries = 0
         while True:
             try:
-                return self._run(
+                answer = self._run(
                     "settle",
                     job.id,
                     self.queue,
@@ -235,6 +238,10 @@ class Consumer(dramatiq.Consumer):
                     outcome.cause,
                     "\n".join(outcome.past),
                 )
+                if tries:
+                    self._look_up_anew()
+                    answer[0] = 1  # it may be that the broker had carried it out, and only its answer was lost
+                return answer
             except (redis.RedisError, OSError) as error:
                 tries += 1
                 if tries == 1:
@@ -284,34 +291,31 @@ def _pause(tries: int) -> float:
 
 
 class LeaseKeeper(threading.Thread):
-    """Renews the leases of all that this process runs, every quarter of a lease."""
+    """Renews the leases of all that this process runs, every quarter of a lease, and sooner while that fails."""
 
     def __init__(self, broker: Broker) -> None:
         super().__init__(name="leases", daemon=True)
         self._broker = broker
+        self._away = False
 
     def run(self) -> None:
         broker = self._broker
-        away = False
-        while not broker.closing.wait(broker.options.lease_s / 4):
-            held = [proxy.job for proxy in list(broker.held.values())]
-            for queue in {job.queue for job in held}:
-                ids = [job.id for job in held if job.queue == queue]
+        while not broker.closing.wait(broker.options.lease_s / (16 if self._away else 4)):
+            # Also where none is held: what an answer handed out that got lost is found by this.
+            for queue in sorted(broker.get_declared_queues()):
                 try:
-                    lost = scripts.run(
-                        broker.client,
-                        broker.keys,
-                        "renew",
-                        queue,
-                        broker.options.worker_id,
-                        int(broker.options.lease_s * 1000),
-                        *ids,
-                    )
+                    self._renew(queue)
+                    self._away = False
                 except (redis.RedisError, OSError) as error:
-                    if not away:
+                    if not self._away:
                         log.warning("Leases could not be renewed", queue=queue, reason=sentence(error))
-                    away = True
+                    self._away = True
                     break
-                away = False
-                if any(str(job_id) in broker.held for job_id in lost):  # not one that ended meanwhile
-                    log.warning("Leases were lost to a pause of this process", queue=queue, jobs=len(lost))
+
+    def _renew(self, queue: str) -> None:
+        broker = self._broker
+        ids = [proxy.job.id for proxy in list(broker.held.values()) if proxy.job.queue == queue]
+        lease_ms = int(broker.options.lease_s * 1000)
+        lost = scripts.run(broker.client, broker.keys, "renew", queue, broker.options.worker_id, lease_ms, *ids)
+        if any(str(job_id) in broker.held for job_id in lost):  # not one that ended meanwhile
+            log.warning("Leases were lost to a pause of this process", queue=queue, jobs=len(lost))

@@ -5,7 +5,8 @@ cluster). Only commands that Valkey, Redis 6.2 and the stand-in know. Times are 
 milliseconds. Arguments travel as one JSON list of strings (`engine.queue.scripts.run`).
 
 A job's hash: ``state queue actor args kwargs lane user item institution trigger correlation key queued
-ready due starts tries lost final worker started finished again* cause early early_due freed seat`` and, for
+ready due starts tries lost final worker started finished again* cause early early_due freed seat
+unheard`` and, for
 each numbered start *n*, its part of the ledger: ``s<n>`` started, ``w<n>`` worker, ``r<n>`` ready since,
 ``e<n>`` ended, ``o<n>`` outcome, ``x<n>`` error as JSON, ``y<n>`` why it was lost.
 """
@@ -151,14 +152,30 @@ return {mine and 1 or 0, wait, jobs, redis.call('EXISTS', KEYS[1]) == 0 and 1 or
 )
 
 # ARGV: queue worker lease ids... Answer: the ids that are this worker's no longer.
+# What it does not name has been handed to it by an answer that got lost on the way, if it is missing twice: an answer
+# that is still on its way is there by the next time. It goes back uncounted.
 RENEW: Final = """
-local lost = {}
+local queue, worker, lease, lost, held = ARGV[1], ARGV[2], tonumber(ARGV[3]), {}, {}
+local running = P .. 'running:' .. queue
+mind_clock(queue, tonumber(redis.call('HGET', P .. 'limits', queue .. ':clock') or now), lease)
 for i = 4, #ARGV do
   local f = redis.call('HMGET', jobkey(ARGV[i]), 'state', 'worker')
-  if f[1] == 'running' and f[2] == ARGV[2] then
-    redis.call('ZADD', P .. 'running:' .. ARGV[1], int(now + tonumber(ARGV[3])), ARGV[i])
+  held[ARGV[i]] = true
+  if f[1] == 'running' and f[2] == worker then
+    redis.call('ZADD', running, int(now + lease), ARGV[i])
   else
     lost[#lost + 1] = ARGV[i]
+  end
+end
+for _, id in ipairs(redis.call('ZRANGE', running, 0, -1)) do
+  local f = held[id] and {} or redis.call('HMGET', jobkey(id), 'worker', 'starts', 'unheard')
+  if f[1] == worker then
+    if f[3] == f[2] then
+      give_back(queue, id, 'unheard')
+      wake(queue)
+    else
+      redis.call('HSET', jobkey(id), 'unheard', f[2])
+    end
   end
 end
 return lost

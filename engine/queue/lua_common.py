@@ -12,6 +12,9 @@ POISON_STARTS: Final = 3
 
 # How late a delay or a lease that ran out may be noticed while the queue is busy.
 CLOCK_MS: Final = 20
+# Half a lease, and at least so long, nobody looked at a queue: the broker was away. Idle consumers look every second,
+# and holders renew every quarter of a lease.
+SILENCE_MS: Final = 3000
 
 PRELUDE: Final = (
     (
@@ -117,15 +120,17 @@ end
 """
         + CAUSES
         + """
--- Takes a start back that did not end. why: 'ended' or 'silent' (it may have taken its worker down: counted), 'back'.
+-- Takes a start back that did not end. why: 'ended' or 'silent' (it may have taken its worker down: counted), 'back',
+-- 'unheard' (its worker does not know of it).
 local function give_back(queue, id, why)
   redis.call('ZREM', P .. 'running:' .. queue, id)
   local key = jobkey(id)
   local f = redis.call('HMGET', key, 'lane', 'user', 'starts', 'final')
   if not f[1] then return end
   redis.call('HSET', key, 'worker', '')
+  redis.call('HDEL', key, 'unheard')
   if not f[4] then redis.call('HSET', key, 'o' .. f[3], 'lost', 'e' .. f[3], int(now), 'y' .. f[3], why) end
-  if why ~= 'back' and not f[4] and redis.call('HINCRBY', key, 'lost', 1) >= POISON_STARTS then
+  if (why == 'ended' or why == 'silent') and not f[4] and redis.call('HINCRBY', key, 'lost', 1) >= POISON_STARTS then
     redis.call('HSETNX', key, 'final', 'POISON')
   end
   waiting(queue, id, f[1], f[2], true)
@@ -170,15 +175,17 @@ local function shift(set, by, least)
   end
 end
 
--- last: when this queue was last looked at, which is every second while any worker lives. A clock set back would keep
--- delays and leases for as much longer; one set forward, or a machine that slept, would take every lease from workers
--- that are alive: they get the time to renew.
+-- Before anything is done by the clock. last: when this queue was last looked at, by a take or by a renewal of leases.
+-- A clock set back would keep delays and leases for as much longer. One set forward, a machine that slept or a broker
+-- that was away would take leases from workers that are alive: they begin anew, and who is dead does not renew.
 local function mind_clock(queue, last, lease)
   if now < last - lease then
     for _, set in ipairs(TIMED) do shift(P .. set .. ':' .. queue, now - last, 0) end
-  elseif now > last + 3 * lease then
+    shift(P .. 'rate:' .. queue, now - last, 0)
+  elseif now > last + math.max(lease / 2, SILENCE) then
     shift(P .. 'running:' .. queue, 0, now + lease)
   end
+  redis.call('HSET', P .. 'limits', queue .. ':clock', int(now))
 end
 
 -- open: nothing waits and more may start. Else retries that are due wait for the next end of a job.
@@ -263,7 +270,6 @@ local function take(queue, worker, lease, room, look)
   if look or not f[4] or now - last >= CLOCK or now < last then
     mind_clock(queue, last, lease)
     settle_clock(queue)
-    redis.call('HSET', P .. 'limits', queue .. ':clock', int(now))
   end
   local jobs = {}
   local may, wait, rate = allowed(queue, f, room)
@@ -309,4 +315,5 @@ end
     )
     .replace("POISON_STARTS", str(POISON_STARTS))
     .replace("CLOCK", str(CLOCK_MS))
+    .replace("SILENCE", str(SILENCE_MS))
 )

@@ -42,6 +42,11 @@ LOST: Final = {
         "The worker stopped in order",
         "It could not finish the job in time and gave it back. This start does not count against the job.",
     ),
+    "unheard": (
+        "NOT_HEARD",
+        "The worker never heard of it",
+        "Redis went away while it handed the job out. The job came back, and this start does not count against it.",
+    ),
 }
 
 
