@@ -146,7 +146,7 @@ def entries(call: Call) -> types_bulk.BulkEntryPage:
 
 
 def stop(call: Call) -> types.Done:
-    return _change(call, "stop", lambda found: f"Stopped: {count(_left(found), 'job')} left as they were.")
+    return _change(call, "stop", lambda found: f"Stopped: {_as_before(_left(found))}")
 
 
 def resume(call: Call) -> types.Done:
@@ -154,7 +154,11 @@ def resume(call: Call) -> types.Done:
 
 
 def undo(call: Call) -> types.Done:
-    return _change(call, "undo", lambda found: f"Undone: {count(found['total'], 'job')} left as they were.")
+    return _change(call, "undo", lambda found: f"Undone: {_as_before(found['total'])}")
+
+
+def _as_before(jobs: int) -> str:
+    return f"{count(jobs, 'job')} left as {'it was' if jobs == 1 else 'they were'}."
 
 
 def _left(found: dict[str, Any]) -> int:

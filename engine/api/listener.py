@@ -1,12 +1,7 @@
-"""One listener: its socket, and uvicorn with limits on slow, greedy and endless callers.
-
-uvicorn times an idle connection, but not one that sends its headers byte by byte, nor one
-that never ends them; `guarded` adds both limits and one on the number of connections.
-"""
+"""One listener: its socket, and uvicorn without what we do not want of it (`engine.api.connections` adds limits)."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import os
@@ -18,13 +13,6 @@ from engine.errors import StartError
 
 if TYPE_CHECKING:
     import uvicorn
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-HEADERS_S = 5.0
-"""Longest time from the first byte of a request (or from connecting) to the end of its headers."""
-HEADERS_BYTES = 65_536
-CONNECTIONS = 512
-"""Connections a listener holds at a time; further ones are closed at once."""
 
 
 def bind(label: str, address: str, port: int) -> socket.socket:
@@ -80,63 +68,6 @@ def url(sock: socket.socket, *, tls: bool = False) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def guarded() -> type[HttpToolsProtocol]:
-    """uvicorn's httptools protocol with limits on time and size of headers, and on connections."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class Guarded(HttpToolsProtocol):
-        """Closes a connection that does not get on with its headers."""
-
-        _deadline: asyncio.TimerHandle | None = None
-        _header_bytes = 0
-        _in_headers = True
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > CONNECTIONS:
-                transport.abort()
-                return
-            self._await_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._headers_are_in()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self._in_headers:
-                if self._deadline is None:
-                    self._await_headers()
-                self._header_bytes += len(data)
-            super().data_received(data)
-            if self._in_headers and self._header_bytes > HEADERS_BYTES:
-                self.transport.abort()
-
-        def on_headers_complete(self) -> None:
-            self._in_headers = False
-            self._headers_are_in()
-            super().on_headers_complete()
-
-        def on_message_complete(self) -> None:
-            super().on_message_complete()
-            # The next request on this connection; between two of them uvicorn's keep-alive limit holds.
-            self._in_headers, self._header_bytes = True, 0
-
-        def _await_headers(self) -> None:
-            self._deadline = self.loop.call_later(HEADERS_S, self._too_slow)
-
-        def _headers_are_in(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-        def _too_slow(self) -> None:
-            self._deadline = None
-            if not self.transport.is_closing():
-                self.transport.abort()
-
-    return Guarded
-
-
 def server(app: Any, cert: str | None = None, key: str | None = None) -> uvicorn.Server:
     """A uvicorn server of ``app`` that neither logs nor installs signal handlers of its own; with TLS by PEM files.
 
@@ -144,6 +75,8 @@ def server(app: Any, cert: str | None = None, key: str | None = None) -> uvicorn
         StartError: certificate or key cannot be used.
     """
     import uvicorn
+
+    from engine.api.connections import guarded
 
     config = uvicorn.Config(
         app,
@@ -153,6 +86,7 @@ def server(app: Any, cert: str | None = None, key: str | None = None) -> uvicorn
         lifespan="off",
         interface="asgi3",
         log_config=None,
+        log_level="error",  # anybody can send what is no HTTP, and would wash other lines out of the log
         access_log=False,
         proxy_headers=False,
         server_header=False,

@@ -131,7 +131,7 @@ def application(context: Context, routes: Sequence[Route], name: str, threads: i
     for path, rows in by_path.items():
         methods: dict[str, Endpoint] = {row.method: _endpoint(context, row, pool) for row in rows}
         served.append(StarletteRoute(path, functools.partial(_choose, methods), methods=list(methods)))
-    return Starlette(
+    made = Starlette(
         routes=served,
         exception_handlers={
             404: problems.no_such_path,
@@ -139,6 +139,9 @@ def application(context: Context, routes: Sequence[Route], name: str, threads: i
             Exception: problems.unexpected,
         },
     )
+    # A redirect would lead wherever the Host header says.
+    made.router.redirect_slashes = False
+    return made
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
