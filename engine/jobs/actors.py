@@ -63,10 +63,10 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
         if result.state in ("busy", "stale"):
             raise Later("Another run of this bank link is under way.", BUSY_S)
         if result.state == "waiting":
-            raise Later("Plaid's limits allow the next call later.", result.wait_s)
+            raise Later("Plaid's limits allow the next call later.", result.wait_s, causes.LIMITS)
         job.outcome = Outcome("done", more=result.wanted_more)
         if result.pages:
-            job.past = (causes.PLAID, causes.bank(job.job.institution))
+            job.past = (causes.PLAID, causes.LIMITS, causes.bank(job.job.institution))
         job.counts = {
             "state": result.state,
             "pages": result.pages,

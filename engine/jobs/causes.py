@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from engine.errors import StoreUnavailable
+from engine.jobs.pace import Later
 from engine.plaid.errors import PlaidError, Reaction
 from engine.store.failures import MOMENTARY
 
 DATABASE: Final = "database"
 PLAID: Final = "plaid"
+LIMITS: Final = "limits"
+"""Plaid refuses calls for its limits. The queue knows whether it does so to everybody (`engine.queue.lua_causes`)."""
 
 
 def bank(institution: str) -> str:
@@ -19,11 +22,15 @@ def bank(institution: str) -> str:
 
 def shared(error: BaseException, institution: str) -> str:
     """The cause of ``error`` that other jobs meet too while it lasts; empty where it is the job's own."""
+    if isinstance(error, Later):
+        return error.cause
     if isinstance(error, StoreUnavailable):
         return "" if error.detail.get("sqlstate") in MOMENTARY else DATABASE
     if isinstance(error, PlaidError):
         if error.reaction is Reaction.TRANSIENT:
             return PLAID
+        if error.reaction is Reaction.RATE_LIMIT:
+            return LIMITS
         if error.reaction is Reaction.BANK_TROUBLE and institution:
             return bank(institution)
     return ""
@@ -35,4 +42,6 @@ def past(error: BaseException | None) -> tuple[str, ...]:
         return (DATABASE,)
     if not isinstance(error, PlaidError):
         return ()
-    return (DATABASE,) if error.reaction is Reaction.TRANSIENT else (DATABASE, PLAID)
+    if error.reaction is Reaction.TRANSIENT:
+        return (DATABASE,)
+    return (DATABASE, PLAID) if error.reaction is Reaction.RATE_LIMIT else (DATABASE, PLAID, LIMITS)

@@ -16,7 +16,7 @@ import dramatiq
 from engine import logs
 from engine.jobs import causes
 from engine.jobs.failures import describe, fingerprint
-from engine.jobs.pace import again
+from engine.jobs.pace import Later, again
 from engine.queue.jobs import Outcome, Proxy
 from engine.settings import Settings
 
@@ -80,7 +80,7 @@ class Attempts(dramatiq.Middleware):
             return
         repeat = again(exception, self._settings, tries=job.tries, start=job.start)
         cause, past = causes.shared(exception, job.institution), causes.past(exception)
-        if cause and cause == job.early:
+        if cause and cause == job.early and not isinstance(exception, Later):
             # It only tried whether the cause is over; its own turn comes when it was due anyway.
             message.outcome = Outcome("retry", error=error, counts=False, forget=True, cause=cause, past=past)
         elif repeat is None:

@@ -18,14 +18,14 @@ _FINAL: Final = frozenset(code for code, policy in POLICIES.items() if policy.jo
 
 
 class Later(SyncdeskError):
-    """Not now: the job comes again after ``delay_s``, as if it had not been started."""
+    """Not now: the job comes again after ``delay_s``, as if it had not been started, or once ``cause`` has ended."""
 
     code = "LATER"
     retryable = True
 
-    def __init__(self, message: str, delay_s: float) -> None:
+    def __init__(self, message: str, delay_s: float, cause: str = "") -> None:
         super().__init__(message)
-        self.delay_s = delay_s
+        self.delay_s, self.cause = delay_s, cause
 
 
 @dataclass(frozen=True)

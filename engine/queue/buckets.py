@@ -1,9 +1,10 @@
 """Token buckets in Redis, one an item and one for the client, shared by every worker of the install.
 
 Each begins with Plaid's published limit. A refusal (HTTP 429) teaches a lower one: half of what was kept to, growing
-back by a twentieth of the published limit a minute. Plaid's codes name the endpoint, not whose limit was met
-(TRANSACTIONS_SYNC_LIMIT is both), so the item's bucket always learns, and the client's when several items are refused
-within a minute. A wipe of Redis forgets what was learned and leaves every bucket half empty.
+back by a twentieth of the published limit a minute, and shuts the bucket for some seconds: only a probe goes through
+now and then, and the first that is not refused opens it. Plaid's codes name the endpoint, not whose limit was met
+(TRANSACTIONS_SYNC_LIMIT is both), so the item's bucket always learns and shuts, and the client's when several items
+are refused within a minute. A wipe of Redis forgets what was learned and leaves every bucket half empty.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import redis
 from engine.queue import scripts
 from engine.queue.connection import translated
 from engine.queue.keys import Keys
-from engine.queue.lua_buckets import RECOVERY_S
+from engine.queue.lua_buckets import PROBE_MS, RECOVERY_S
 
 
 def take(
@@ -33,7 +34,7 @@ def take(
 
 
 def slow_down(client: redis.Redis, keys: Keys, name: str, per_minute: float, seconds: float) -> None:
-    """Plaid refused a call: bucket ``name`` is used up for ``seconds`` more (up to a minute in all) and learns.
+    """Plaid refused a call: bucket ``name`` is shut for ``seconds`` (a minute at most) but for probes, and learns.
 
     Call it for ``item:<id>`` before ``client``.
 
@@ -44,4 +45,4 @@ def slow_down(client: redis.Redis, keys: Keys, name: str, per_minute: float, sec
         scripts.run(client, keys, "refused", name, per_minute, seconds * 1000)
 
 
-__all__ = ["RECOVERY_S", "slow_down", "take"]
+__all__ = ["PROBE_MS", "RECOVERY_S", "slow_down", "take"]

@@ -134,7 +134,7 @@ if mine then
   elseif outcome == 'back' then
     give_back(queue, id, 'back')
   end
-  ended(ARGV[15] or '')
+  ended(ARGV[15] or '', id)
   if follows then
     create(queue, ARGV[11], g[11] or g[1], g[2], g[3] or '', g[4], g[5], g[6], g[7] or '', g[8] or '',
       g[12] or g[9], g[13] or g[10], g[14] and 0 or spaced(queue, f[4]))

@@ -1,4 +1,4 @@
-"""The queue's Lua for causes that many jobs share: the database, Plaid or a bank is away.
+"""The queue's Lua for causes that many jobs share: the database, Plaid or a bank is away, Plaid refuses for its limits.
 
 Jobs that retry for one of them are known by it. While they wait, one of them is started early now and then, as a
 canary; the first job that goes past the cause lets the rest go, a few at a time. An early start that meets the same
@@ -8,6 +8,9 @@ still meets it has a trouble of its own, and waits its time.
 ``causes:<queue>`` (zset by the time of the next canary) has the causes that jobs wait for, ``freed:<queue>`` (zset by
 the time of the next few) those that ended, ``cause:<queue>:<cause>`` (zset by due) the jobs, ``canary:<queue>`` (hash)
 the last canary of each. All vanish with the last job that waits.
+
+The cause ``limits`` is one only while the client's bucket is shut (`engine.queue.lua_buckets`): jobs that merely wait
+for their pace are none of it. Its end opens the bucket.
 """
 
 from __future__ import annotations
@@ -23,6 +26,20 @@ STEP_MS: Final = 100
 
 _TEXT: Final = """
 local function waiters(queue, cause) return P .. 'cause:' .. queue .. ':' .. cause end
+
+-- The client's bucket is shut. Answer: since when, nil while it is open.
+local function limits_shut()
+  local f = redis.call('HMGET', P .. 'learned:client', 'until', 'since')
+  local till = tonumber(f[1] or '0')
+  return till > now and till <= now + 60000 and tonumber(f[2]) or nil
+end
+
+-- Whether the end of this job's start shows that a cause is over: not limits that shut while it ran.
+local function shows(id, cause)
+  if cause ~= 'limits' then return true end
+  local since = limits_shut()
+  return not since or tonumber(redis.call('HGET', jobkey(id), 'started') or '0') >= since
+end
 
 local function forget_cause(queue, cause)
   redis.call('ZREM', P .. 'causes:' .. queue, cause)
@@ -91,6 +108,9 @@ local function let_go(queue)
       local id = next_waiter(queue, cause)
       if not id then break end
       redis.call('HINCRBY', jobkey(id), 'freed', 1)
+      if cause == 'limits' then
+        redis.call('HDEL', P .. 'learned:item:' .. (redis.call('HGET', jobkey(id), 'item') or ''), 'until')
+      end
       redis.call('HSET', jobkey(id), 'due', int(now), 'ready', int(now))
       redis.call('ZADD', P .. 'retrying:' .. queue, int(now), id)
     end
@@ -103,12 +123,13 @@ local function let_go(queue)
 end
 
 -- A job went past these causes (a line each): who waits for one of them, in any queue, may go.
-local function ended(causes)
+local function ended(causes, id)
   if causes == '' or redis.call('EXISTS', WAITED_FOR) == 0 then return end
   for _, queue in ipairs({QUEUE_NAMES}) do
     local found = 0
     for cause in string.gmatch(causes, '[^\\n]+') do
-      if redis.call('ZREM', P .. 'causes:' .. queue, cause) == 1 then
+      if shows(id, cause) and redis.call('ZREM', P .. 'causes:' .. queue, cause) == 1 then
+        if cause == 'limits' then redis.call('HDEL', P .. 'learned:client', 'until') end
         redis.call('ZADD', P .. 'freed:' .. queue, int(now), cause)
         found = 1
       end
@@ -120,10 +141,11 @@ end
 -- A start ended in a retry at `due`, by `cause` where others share it. Answer: when the job is due.
 local function retry_of(queue, id, due, cause)
   local key = jobkey(id)
+  if cause == 'limits' and not limits_shut() then cause = '' end
   local f = redis.call('HMGET', key, 'early', 'early_due', 'freed', 'final')
   local early = f[1] and f[1] == cause
   if early then
-    due = math.max(now, tonumber(f[2]))
+    due = math.max(cause == 'limits' and due or now, tonumber(f[2])) -- one that met no probe's turn waits at least
   elseif f[3] then
     redis.call('HDEL', key, 'freed')
   end

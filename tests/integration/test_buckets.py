@@ -35,8 +35,8 @@ def take(world: Bench, name: str, per_minute: float, cost: float = 1.0) -> float
     return buckets.take(world.client, world.keys, name, per_minute, cost)
 
 
-def refused(world: Bench, name: str, per_minute: float) -> None:
-    buckets.slow_down(world.client, world.keys, name, per_minute, 0)
+def refused(world: Bench, name: str, per_minute: float, seconds: float = 0) -> None:
+    buckets.slow_down(world.client, world.keys, name, per_minute, seconds)
 
 
 def passes(world: Bench, ms: float) -> None:
@@ -46,7 +46,9 @@ def passes(world: Bench, ms: float) -> None:
         if (value := client.get(key)) is not None:
             client.set(key, f"{float(value) - ms:.3f}", keepttl=True)
     for key in client.scan_iter(match=prefix.replace("{", "[{]") + "learned:*"):
-        client.hincrbyfloat(key, "at", -ms)
+        for field in ("at", "until", "probed", "since"):
+            if client.hexists(key, field):
+                client.hincrbyfloat(key, field, -ms)
     found: Any = client.zrange(prefix + "refused", 0, -1, withscores=True)
     for member, at in found:
         client.zadd(prefix + "refused", {member: at - ms})
@@ -139,6 +141,50 @@ def test_refusals_of_several_items_lower_the_clients_bucket(world: Bench) -> Non
     refused(world, "item:a", 50)
     refused(world, "client", 1000)
     assert kept_to(world, "client", 1000) >= before
+
+
+def test_a_refused_bucket_is_shut_but_for_a_probe_now_and_then(world: Bench) -> None:
+    refused(world, "item:a", 1000, 15)
+    assert 14 < take(world, "item:a", 1000) <= 15
+    for _ in range(20):
+        refused(world, "item:a", 1000, 15)  # calls that were under way together, and probes, do not add up
+    assert take(world, "item:a", 1000) <= 15
+    passes(world, buckets.PROBE_MS)
+    assert take(world, "item:a", 1000) == 0
+    assert take(world, "item:a", 1000) > 10
+    passes(world, 15_000)
+    assert [take(world, "item:a", 1000) for _ in range(20)] == [0.0] * 20
+
+
+def test_who_is_refused_while_a_bucket_is_shut_teaches_nothing_more(world: Bench) -> None:
+    whole = kept_to(world, "item:a", 1000)
+    for _ in range(6):
+        refused(world, "item:a", 1000, 15)
+        passes(world, 12_000)  # longer than a burst
+    passes(world, 15_000)
+    assert kept_to(world, "item:a", 1000) == pytest.approx(whole / 2, rel=0.15)
+
+
+def test_one_items_refusal_shuts_nobody_else_out(world: Bench) -> None:
+    refused(world, "item:a", 50, 15)
+    refused(world, "client", 1000, 15)
+    assert take(world, "client", 1000) == 0
+    refused(world, "item:b", 50, 15)
+    refused(world, "client", 1000, 15)
+    assert take(world, "client", 1000) > 10
+
+
+def test_what_a_clock_that_was_ahead_taught_is_over_as_soon_as_any(world: Bench) -> None:
+    whole = kept_to(world, "item:a", 1000)
+    refused(world, "item:a", 1000, 15)
+    refused(world, "item:c", 1000, 15)
+    passes(world, -60 * MINUTE_MS)
+    assert kept_to(world, "item:a", 1000) == pytest.approx(whole / 2, rel=0.05)
+    passes(world, 10 * MINUTE_MS)
+    assert kept_to(world, "item:a", 1000) == pytest.approx(whole, rel=0.05)
+    refused(world, "item:b", 50)
+    refused(world, "client", 1000, 15)  # the others' refusals were at a time that is not yet
+    assert take(world, "client", 1000) == 0
 
 
 def test_workers_that_believe_in_a_higher_limit_learn_the_banks(

@@ -10,8 +10,9 @@ import pytest
 
 from engine.errors import StoreRefused, StoreUnavailable
 from engine.jobs import causes
+from engine.jobs.pace import Later
 from engine.plaid.errors import plaid_error
-from engine.queue import Control, Hints, scripts
+from engine.queue import Control, Hints, buckets, scripts
 from engine.queue.jobs import Taken
 from engine.store import Transport
 from tests.support.queue import Bench, bench, settings
@@ -200,6 +201,49 @@ def test_a_sleeping_worker_is_told_of_the_next_canary(world: Bench) -> None:
     assert 0 < answer[1] <= 3000
 
 
+# ---------------------------------------------------------------- Plaid's limits
+
+
+def refuse(world: Bench, *items: str) -> None:
+    for item in items:
+        buckets.slow_down(world.client, world.keys, f"item:{item}", 50, 15)
+        buckets.slow_down(world.client, world.keys, "client", 1000, 15)
+
+
+@pytest.mark.brokers
+def test_the_first_call_that_is_not_refused_opens_the_buckets_and_lets_all_go(world: Bench) -> None:
+    refuse(world, "item1", "item2")
+    for n in range(4):
+        put(world, f"job{n}", key=f"item{n}")
+    for job in take(world, 4):
+        fail(world, job, "limits")
+    job = canary(world)
+    assert job.early == "limits"
+    settle(world, job, past="limits")
+    assert {found.id for found in take(world, 10)} == {"job1", "job2"}
+    for name, limit in (("client", 1000), ("item:item1", 50)):
+        assert buckets.take(world.client, world.keys, name, limit) == 0
+
+
+@pytest.mark.brokers
+def test_who_only_waits_for_the_pace_is_no_part_of_it(world: Bench) -> None:
+    refuse(world, "one")  # one item's limit, not everybody's
+    outage(world, 1, "limits")
+    assert left_of_causes(world) == []
+
+
+@pytest.mark.brokers
+def test_a_call_that_was_under_way_before_the_refusal_opens_nothing(world: Bench) -> None:
+    put(world, "early")
+    (early,) = take(world)
+    world.client.hincrby(world.keys.job("early"), "started", -1000)
+    refuse(world, "transactions0", "transactions1")
+    outage(world, 1, "limits")
+    settle(world, early, past="limits")
+    assert take(world, 10) == []
+    assert buckets.take(world.client, world.keys, "client", 1000) > 10
+
+
 # ---------------------------------------------------------------- with Dramatiq's worker
 
 
@@ -209,8 +253,10 @@ def test_a_sleeping_worker_is_told_of_the_next_canary(world: Bench) -> None:
         (StoreUnavailable("Away."), "database", ()),
         (StoreUnavailable("It took too long.", sqlstate="57014"), "", ()),
         (plaid_error("INTERNAL_SERVER_ERROR", "API_ERROR"), "plaid", ("database",)),
-        (plaid_error("INSTITUTION_DOWN", "INSTITUTION_ERROR"), "bank:First", ("database", "plaid")),
-        (plaid_error("ITEM_LOGIN_REQUIRED", "ITEM_ERROR"), "", ("database", "plaid")),
+        (plaid_error("INSTITUTION_DOWN", "INSTITUTION_ERROR"), "bank:First", ("database", "plaid", "limits")),
+        (plaid_error("ITEM_LOGIN_REQUIRED", "ITEM_ERROR"), "", ("database", "plaid", "limits")),
+        (plaid_error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"), "limits", ("database", "plaid")),
+        (Later("Plaid's limits.", 15, "limits"), "limits", ()),
         (StoreRefused("No."), "", ()),
     ],
 )
