@@ -32,7 +32,7 @@ from engine.sandbox.items import HISTORICAL, INITIAL, NOT_READY, Item, Opening, 
 from engine.sandbox.journal import Journal
 from engine.sandbox.limits import Limits
 from engine.sandbox.model import Transaction, encode, identifier
-from engine.sandbox.refusals import Refusal
+from engine.sandbox.refusals import TABLE, Refusal
 from engine.sandbox.signing import Keys
 
 PUBLIC_TOKEN_S = 30 * 60
@@ -154,9 +154,11 @@ class Bank:
         """
         find(institution_id)
         custom_user: str | None = None
-        if username == "user_custom" or isinstance(password, dict):
+        if username == "user_custom" or isinstance(password, dict) or str(password).startswith("{"):
             custom.parse(password)
             custom_user = password if isinstance(password, str) else encode(password).decode()
+        elif isinstance(password, str) and password.startswith("error_") and password[6:] in TABLE:
+            raise Refusal(password[6:])  # one of the published test credentials
         # The usual user is another person at every link; one with a name of its own is the same person again.
         person = f"link {len(self.items)}" if username in ("user_good", "user_custom") else username
         # Ids and tokens are not the seed's: two banks of one seed must not give the same ones to one database.

@@ -15,12 +15,12 @@ from engine.sandbox.bank import Bank
 from engine.sandbox.institutions import find
 from engine.sandbox.items import NOT_READY, Item, item_view
 from engine.sandbox.linking import Links
-from engine.sandbox.model import Transaction, currency, encode, identifier
+from engine.sandbox.model import Account, Transaction, currency, encode, identifier
 from engine.sandbox.refusals import Refusal
 from engine.sandbox.streams import recurring
 
 MAX_CREATED = 10
-CREATED_WITHIN_DAYS = 14
+CREATED_WITHIN_DAYS = 730
 
 
 class Desk:
@@ -80,7 +80,8 @@ class Desk:
         return {}
 
     def _refreshed(self, item: Item) -> None:
-        posted = [self.bank.post(item, row) for row in list(item.pending.values()) if item.living]
+        alive = item.living or item.household is None
+        posted = [self.bank.post(item, row) for row in list(item.pending.values()) if alive]
         self.bank.tell_news(item, len(posted))
 
     def transactions_recurring(self, body: dict[str, Any], _: str) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class Desk:
             # One day of grace: the caller's today may be ahead of UTC's.
             if not oldest <= happened <= posted <= (today + timedelta(days=1)).isoformat():
                 raise _said(
-                    "Transaction and posted dates must be within the last 14 days. "
+                    f"Transaction and posted dates must be within the last {CREATED_WITHIN_DAYS} days. "
                     "The posted date cannot be before the transaction date."
                 )
             rows.append(made_by_hand(item, entry))
@@ -229,13 +230,23 @@ class Desk:
 
 
 def made_by_hand(item: Item, entry: Mapping[str, Any]) -> Transaction:
-    """A transaction of the first account from a description's date, amount, text and currency."""
+    """A transaction from a description's date, amount, text and currency.
+
+    It is of the account that ``account_id`` names; without one of the first checking account, else the first
+    depository one, else the first.
+
+    Raises:
+        Refusal: the item has no such account.
+    """
+    account = _taker(item, entry.get("account_id"))
     amount = entry["amount"] if isinstance(entry["amount"], Decimal) else Decimal(str(entry["amount"]))
-    usual = item.accounts[0].balances
-    iso, unofficial = currency(entry.get("iso_currency_code") or usual.iso_currency_code)
+    usual = account.balances
+    iso, unofficial = currency(
+        entry.get("iso_currency_code") or usual.iso_currency_code or usual.unofficial_currency_code
+    )
     return Transaction(
         transaction_id=identifier(item.item_id, "made", secrets.token_hex(8)),
-        account_id=item.accounts[0].account_id,
+        account_id=account.account_id,
         amount=amount,
         date=entry["date_posted"],
         authorized_date=entry["date_transacted"],
@@ -244,6 +255,17 @@ def made_by_hand(item: Item, entry: Mapping[str, Any]) -> Transaction:
         iso_currency_code=iso,
         unofficial_currency_code=unofficial,
     )
+
+
+def _taker(item: Item, account_id: str | None) -> Account:
+    if account_id is not None:
+        found = item.account(account_id)
+        if found is None:
+            raise Refusal("INVALID_ACCOUNT_ID")
+        return found
+    if not item.accounts:
+        raise Refusal("NO_ACCOUNTS")
+    return min(item.accounts, key=lambda each: (each.subtype != "checking", each.type != "depository"))
 
 
 def fire(bank: Bank, item: Item, code: str) -> None:

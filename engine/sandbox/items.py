@@ -40,7 +40,10 @@ class Opening(msgspec.Struct, kw_only=True):
 
 @dataclass
 class Item:
-    """State of an item. ``error`` is the code of the trouble that only the person can mend."""
+    """State of an item. ``error`` is the code of the trouble that only the person can mend.
+
+    ``fixed``: accounts whose available balance stays as it is.
+    """
 
     opening: Opening
     institution: Institution
@@ -62,6 +65,7 @@ class Item:
     last_webhook: tuple[str, str] | None = None
     pending: dict[str, Transaction] = field(default_factory=dict)
     used_accounts: set[str] = field(default_factory=set)
+    fixed: frozenset[str] = frozenset()
 
     @property
     def item_id(self) -> str:
@@ -77,6 +81,7 @@ class Item:
             arriving, self.history = self.history, []
         self.ledger.add(arriving)
         self.used_accounts.update(row.account_id for row in arriving)
+        self.pending |= {row.transaction_id: row for row in arriving if row.pending}
         self.status = status
         return len(arriving)
 
@@ -120,7 +125,7 @@ class Item:
         owed = account.type in ("credit", "loan")
         if balances.current is not None:
             balances.current += row.amount if owed else -row.amount
-        if balances.available is not None:
+        if balances.available is not None and row.account_id not in self.fixed:
             balances.available -= row.amount
 
 
@@ -133,11 +138,13 @@ def open_item(opening: Opening) -> Item:
     institution = find(opening.institution_id)
     household: Household | None = None
     today = date.fromisoformat(opening.today)
-    if opening.custom_user is not None:
-        user = custom.parse(opening.custom_user)
-        accounts, history = custom.accounts(opening.item_id, user, institution.currency)
+    user = custom.parse(opening.custom_user) if opening.custom_user is not None else {}
+    fixed: frozenset[str] = frozenset()
+    if user.get("override_accounts") is not None:
+        holder = custom.holder(opening.item_id, user, institution.currency, today)
+        accounts, history, fixed = holder.accounts, holder.rows, holder.fixed
     else:
-        household = Household(opening.item_id, institution, opening.seed)
+        household = Household(opening.item_id, institution, str(user.get("seed") or opening.seed))
         accounts = household.accounts
         history = _bulk(opening, accounts[0].account_id, institution) if opening.bulk else []
         history = history or household.history(today, opening.days)
@@ -153,6 +160,7 @@ def open_item(opening: Opening) -> Item:
         access_token=opening.access_token,
         webhook=opening.webhook,
         billed_until=(today - timedelta(days=1)).isoformat(),
+        fixed=fixed,
     )
 
 

@@ -12,11 +12,25 @@ _ALPHABET = "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ123456789"
 
 #: Money is written as a JSON number with all its digits.
 ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def encode(value: Any) -> bytes:
     """JSON, decimals as numbers."""
     return ENCODER.encode(value)
+
+
+def decode(content: bytes) -> Any:
+    """JSON with exact decimals.
+
+    Raises:
+        ValueError: it is none, or has what JSON only seems to allow: NaN, half a character, a number or a
+            depth without end.
+    """
+    try:
+        return _DECODER.decode(content)
+    except (RecursionError, ArithmeticError) as error:
+        raise ValueError("JSON without end") from error
 
 
 def identifier(*parts: object) -> str:

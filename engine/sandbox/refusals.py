@@ -83,6 +83,8 @@ TABLE: Mapping[str, tuple[str, int, str]] = MappingProxyType(
         "INSTITUTION_REGISTRATION_REQUIRED": ("INSTITUTION_ERROR", 400, "registration with the institution is needed"),
         "INTERNAL_SERVER_ERROR": ("API_ERROR", 500, "an unexpected error occurred"),
         "PLANNED_MAINTENANCE": ("API_ERROR", 503, "the API is down for planned maintenance"),
+        "PLAID_ERROR": ("API_ERROR", 500, "an unexpected error occurred"),
+        "RECAPTCHA_BAD": ("RECAPTCHA_ERROR", 400, "the recaptcha was not solved"),
         "SANDBOX_WEBHOOK_INVALID": ("SANDBOX_ERROR", 400, "the item has no webhook to fire"),
         "SANDBOX_PRODUCT_NOT_ENABLED": ("SANDBOX_ERROR", 400, "the product is not enabled on the item"),
     }

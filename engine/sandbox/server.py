@@ -6,10 +6,8 @@ Plain ASGI without a framework: a page of 500 transactions must cost little more
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -25,7 +23,7 @@ from engine.sandbox.endpoints import Desk
 from engine.sandbox.faults import Fault
 from engine.sandbox.life import Life
 from engine.sandbox.linking import Links
-from engine.sandbox.model import encode
+from engine.sandbox.model import decode, encode
 from engine.sandbox.refusals import Refusal
 from engine.sandbox.requestlog import Entry, RequestLog
 
@@ -137,7 +135,7 @@ class App:
         if not kind.startswith("application/json"):
             raise Refusal("INVALID_HEADERS")
         try:
-            body = json.loads(raw, parse_float=Decimal)
+            body = decode(raw)
         except ValueError:
             raise Refusal("INVALID_BODY") from None
         if not isinstance(body, dict):
@@ -181,7 +179,7 @@ class App:
                 answer = self._control.reads[name](query)
             elif scope["method"] == "POST" and name in self._control.writes:
                 raw = await _body(receive)
-                body = json.loads(raw, parse_float=Decimal) if raw else {}
+                body = decode(raw) if raw else {}
                 if not isinstance(body, dict):
                     raise ValueError("the body must be an object")
                 answer = self._control.writes[name](body)

@@ -35,6 +35,9 @@ FIREABLE = _words(
     "USER_PERMISSION_REVOKED USER_ACCOUNT_REVOKED PENDING_DISCONNECT RECURRING_TRANSACTIONS_UPDATE LOGIN_REPAIRED "
     "SYNC_UPDATES_AVAILABLE PRODUCT_READY ERROR"
 )
+REMOVAL_REASONS = _words(
+    "FRAUD_FIRST_PARTY FRAUD_FALSE_IDENTITY FRAUD_ABUSE FRAUD_OTHER CONNECTION_IS_NON_FUNCTIONAL OTHER"
+)
 WEBHOOK_TYPES = _words("AUTH HOLDINGS INVESTMENTS_TRANSACTIONS ITEM LIABILITIES TRANSACTIONS ASSETS")
 
 #: Checks a value under its full name; raises `Refusal`.
@@ -47,12 +50,12 @@ def _wrong(name: str, must: str) -> Refusal:
 
 def text(name: str, value: Any) -> None:
     """A string that is not empty."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise _wrong(name, "must be a non-empty string")
 
 
 def any_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise _wrong(name, "must be a string")
 
 
@@ -91,6 +94,12 @@ def url(name: str, value: Any) -> None:
 
 def anything(name: str, value: Any) -> None:
     """Not looked at."""
+
+
+def test_user(name: str, value: Any) -> None:
+    """A string as Plaid has it; a custom user's object is taken as well."""
+    if not isinstance(value, str | dict | None):
+        raise _wrong(name, "must be a string")
 
 
 def mapping(name: str, value: Any) -> None:
@@ -187,6 +196,7 @@ _PRODUCT = choice(PRODUCTS)
 _COUNTRY = choice(COUNTRIES)
 _CATEGORY_VERSION = choice(frozenset({"v1", "v2"}))
 _DAYS = integer(1, 730)
+_HISTORY = Shape({}, {"start_date": day, "end_date": day, "days_requested": _DAYS})
 
 _USER = Shape({"client_user_id": text}, {}, open=True)
 _HOSTED = Shape(
@@ -207,16 +217,16 @@ _NOT_LOOKED_AT = _words(
 _LINK_OPTIONAL: Mapping[str, Check] = {
     "user": _USER,
     "user_id": any_text,
-    "products": array(_PRODUCT),
-    "required_if_supported_products": array(_PRODUCT),
-    "optional_products": array(_PRODUCT),
-    "additional_consented_products": array(_PRODUCT),
+    "products": nullable(array(_PRODUCT)),
+    "required_if_supported_products": nullable(array(_PRODUCT)),
+    "optional_products": nullable(array(_PRODUCT)),
+    "additional_consented_products": nullable(array(_PRODUCT)),
     "webhook": url,
     "access_token": nullable(text),
     "access_tokens": array(text),
     "link_customization_name": any_text,
-    "appearance_mode": any_text,
-    "redirect_uri": nullable(any_text),
+    "appearance_mode": nullable(choice(_words("LIGHT DARK SYSTEM"))),
+    "redirect_uri": any_text,
     "institution_id": any_text,
     "update": Shape(
         {},
@@ -266,7 +276,7 @@ REQUESTS: Mapping[str, Request] = {
         ),
     ),
     "/item/get": _token(),
-    "/item/remove": _token(reason_code=nullable(any_text), reason_note=nullable(any_text)),
+    "/item/remove": _token(reason_code=nullable(choice(REMOVAL_REASONS)), reason_note=nullable(any_text)),
     "/item/webhook/update": _token(webhook=nullable(url)),
     "/item/access_token/invalidate": _token(),
     "/item/public_token/exchange": Request(Shape({"public_token": text})),
@@ -301,8 +311,8 @@ REQUESTS: Mapping[str, Request] = {
                     {
                         "webhook": url,
                         "override_username": nullable(any_text),
-                        "override_password": anything,
-                        "transactions": Shape({}, {"start_date": day, "end_date": day, "days_requested": _DAYS}),
+                        "override_password": test_user,
+                        "transactions": nullable(_HISTORY),
                         "statements": anything,
                         "income_verification": anything,
                     },
@@ -323,7 +333,7 @@ REQUESTS: Mapping[str, Request] = {
                 "transactions": array(
                     Shape(
                         {"date_transacted": day, "date_posted": day, "amount": number, "description": text},
-                        {"iso_currency_code": text},
+                        {"iso_currency_code": text, "account_id": text},
                     ),
                     1,
                 ),

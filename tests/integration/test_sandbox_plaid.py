@@ -13,6 +13,7 @@ import pytest
 
 from tests.support import plaid_shapes
 from tests.support.bank import RunningBank
+from tests.support.custom_users import ODD, amounts
 
 plaid = pytest.importorskip("plaid")
 
@@ -45,7 +46,7 @@ def history(api: Any, bank: RunningBank, exchanged: Any) -> list[Any]:
     rows: list[Any] = []
     cursor = ""
     while True:
-        page = api.transactions_sync(TransactionsSyncRequest(exchanged.access_token, cursor=cursor, count=50))
+        page = api.transactions_sync(TransactionsSyncRequest(exchanged.access_token, cursor=cursor, count=500))
         rows += page.added
         cursor = page.next_cursor
         if not page.has_more:
@@ -87,6 +88,20 @@ def test_a_custom_user_through_plaids_own_models(api: Any, bank: RunningBank, fi
     ]
     rows = [(row.name, row.date.isoformat(), row.amount) for row in history(api, bank, exchanged)]
     assert sorted(rows) == sorted(given)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_user_through_plaids_own_models(api: Any, bank: RunningBank, name: str) -> None:
+    from plaid.model.accounts_get_request import AccountsGetRequest
+    from plaid.model.sandbox_public_token_create_request_options import SandboxPublicTokenCreateRequestOptions
+
+    text = json.dumps(ODD[name])
+    exchanged = linked(
+        api, SandboxPublicTokenCreateRequestOptions(override_username="user_custom", override_password=text)
+    )
+    assert sorted(Decimal(str(row.amount)) for row in history(api, bank, exchanged)) == amounts(ODD[name])
+    accounts = api.accounts_get(AccountsGetRequest(exchanged.access_token)).accounts
+    assert len(accounts) == len(ODD[name]["override_accounts"])
 
 
 def test_the_life_of_an_item_through_plaids_own_models(api: Any, bank: RunningBank) -> None:

@@ -155,6 +155,10 @@ def test_sync_refuses_as_plaid_does(
         (b"{", {}, "INVALID_BODY"),
         (b"[]", {}, "INVALID_BODY"),
         (b"\xff", {}, "INVALID_BODY"),
+        (b'{"access_token": NaN}', {}, "INVALID_BODY"),
+        (b'{"access_token": 1e9999999999999999999999}', {}, "INVALID_BODY"),
+        (b'{"access_token": "\\ud83d"}', {}, "INVALID_BODY"),
+        (b'{"access_token": ' + b"[" * 100_000, {}, "INVALID_BODY"),
         (b"{}", {}, "MISSING_FIELDS"),
         (b'{"client_id": ""}', {"PLAID-SECRET": "s"}, "INVALID_FIELD"),
         (b"{}", {"PLAID-CLIENT-ID": "id", "PLAID-SECRET": "s", "content-type": "text/plain"}, "INVALID_HEADERS"),
@@ -213,6 +217,19 @@ def test_transactions_are_made_by_plaids_rules(steady_bank: RunningBank, steady_
     assert refusal(steady_bank, path, access_token=token, transactions=[old])[2] == "INVALID_FIELD"
     assert refusal(steady_bank, path, access_token=token, transactions=[fresh()] * 11)[2] == "INVALID_FIELD"
     assert refusal(steady_bank, path, access_token=token, transactions=[{"amount": 1}])[2] == "MISSING_FIELDS"
+    empty = {**fresh(), "description": "a\0b"}
+    assert refusal(steady_bank, path, access_token=token, transactions=[empty])[2] == "INVALID_FIELD"
+    other = {**fresh(), "account_id": "another item's"}
+    assert refusal(steady_bank, path, access_token=token, transactions=[other])[2] == "INVALID_ACCOUNT_ID"
+
+
+def test_a_transaction_without_an_account_is_of_the_first_depository_one(bank: RunningBank) -> None:
+    user = {"override_accounts": [{"type": "credit"}, {"type": "depository", "subtype": "savings"}]}
+    made = bank.link(username="user_custom", password=user)
+    body = {"access_token": made["access_token"], "transactions": [fresh()]}
+    assert ask(bank, "/sandbox/transactions/create", **body)[0] == 200
+    truth = bank.get("truth", item_id=made["item_id"])["items"][made["item_id"]]
+    assert [row["account_id"] for row in truth["transactions"]] == [truth["accounts"][1]["account_id"]]
 
 
 def test_a_public_token_is_used_once(bank: RunningBank) -> None:

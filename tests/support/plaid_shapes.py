@@ -61,6 +61,45 @@ def values_of(name: str) -> list[str]:
     return found
 
 
+def request_schema(path: str) -> dict[str, Any]:
+    """What the body of an endpoint's request must be, every reference followed."""
+    operation = json.loads(DESCRIPTION.read_text(encoding="utf-8"))["paths"][path]["post"]
+    found: dict[str, Any] = _resolved(operation["requestBody"]["content"]["application/json"]["schema"])
+    return found
+
+
+def _resolved(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_resolved(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = _schemas()[node["$ref"].rsplit("/", 1)[1]]
+        return _resolved({**target, **{key: value for key, value in node.items() if key != "$ref"}})
+    made = {key: _resolved(value) for key, value in node.items() if key != "allOf"}
+    for part in _resolved(node.get("allOf", [])):
+        made = {**part, **made, "nullable": bool(part.get("nullable") or made.get("nullable"))}
+    return made
+
+
+@cache
+def _schemas() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(DESCRIPTION.read_text(encoding="utf-8"))["components"]["schemas"]
+    return found
+
+
+def may_be_null(schema: dict[str, Any]) -> bool:
+    return schema.get("nullable") is True
+
+
+def kinds(schema: dict[str, Any]) -> set[str]:
+    """JSON types that a schema allows; a sample of an enum's type is none of its words, so an enum allows none."""
+    if "enum" in schema:
+        return set()
+    kind = schema.get("type", "object" if "properties" in schema else "any")
+    return {"integer": set()}.get(kind, {kind}) if kind != "any" else {"string", "boolean", "array", "object", "number"}
+
+
 @cache
 def _description() -> dict[str, Any]:
     found: dict[str, Any] = _json_schema(json.loads(DESCRIPTION.read_text(encoding="utf-8")))

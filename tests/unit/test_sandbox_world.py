@@ -104,7 +104,8 @@ def test_life_posts_what_was_pending() -> None:
 def test_custom_users_come_in_whole(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     user = json.loads(text, parse_float=Decimal)
-    accounts, rows = custom.accounts("item", custom.parse(text), "USD")
+    holder = custom.holder("item", custom.parse(text), "USD", date.max)
+    accounts, rows = holder.accounts, holder.rows
     given = user["override_accounts"]
     assert [(each.type, each.subtype) for each in accounts] == [
         (each["type"] or "depository", each["subtype"] or "checking") for each in given
@@ -133,10 +134,11 @@ def test_a_custom_user_keeps_every_digit_and_unofficial_money() -> None:
         '"surprise":{"x":1},"transactions":[{"date_transacted":"2026-01-01","date_posted":"2026-01-02",'
         '"amount":0.12345678,"description":"Ω","currency":"BTC","unheard_of":true}]}]}'
     )
-    accounts, [row] = custom.accounts("item", custom.parse(text), "USD")
+    holder = custom.holder("item", custom.parse(text), "USD", DAY)
+    [row] = holder.rows
     assert row.amount == Decimal("0.12345678")
     assert (row.iso_currency_code, row.unofficial_currency_code) == (None, "BTC")
-    assert accounts[0].balances.current == Decimal("12.34567891")
+    assert holder.accounts[0].balances.current == Decimal("12.34567891")
 
 
 @pytest.mark.parametrize(
@@ -152,8 +154,8 @@ def test_a_custom_user_keeps_every_digit_and_unofficial_money() -> None:
 )
 def test_a_malformed_custom_user_is_refused(text: str) -> None:
     with pytest.raises(Refusal) as caught:
-        custom.accounts("item", custom.parse(text), "USD")
-    assert caught.value.plaid_code == "INVALID_FIELD"
+        custom.holder("item", custom.parse(text), "USD", DAY)
+    assert caught.value.plaid_code == "INVALID_CREDENTIALS"
 
 
 def test_a_custom_user_may_force_an_error() -> None:
