@@ -185,10 +185,10 @@ class WorkerProcess:
         log.info("Worker stopped", pool=self._pool, code=self._code)
 
     def _drain(self, seconds: float) -> bool:
-        """Wait for the jobs that run; False where some still do after ``seconds``."""
+        """Wait for the jobs that run, and answers that may bring some; False where any is left after ``seconds``."""
         end = monotonic() + seconds
         pause = threading.Event()
-        while self.broker.held:
+        while self.broker.slots.busy:
             if monotonic() > end:
                 return False
             pause.wait(0.02)

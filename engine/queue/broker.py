@@ -54,7 +54,8 @@ class Broker(dramatiq.Broker):
         self.closing = threading.Event()
         self.quiet = threading.Event()
         self.shut = threading.Event()  # nothing is taken while the database takes no work (`engine.jobs.gate`)
-        self.held: dict[str, Proxy] = {}  # what this process has taken, by job id
+        self.held: dict[str, Proxy] = {}  # what this process has taken, by job id (changed by `hold` and `drop`)
+        self._holding = threading.Lock()
         self.looked: dict[str, float] = {}  # when each queue was last looked at (monotonic)
         self.threads_by_queue: dict[str, dramatiq.ConsumerThread] = {}
         self.add_middleware(_Attach())
@@ -129,6 +130,17 @@ class Broker(dramatiq.Broker):
                 self.client.publish(self.keys.wake(queue), "1")
             except (redis.RedisError, OSError):
                 return  # they wake by themselves within a second
+
+    def hold(self, proxy: Proxy) -> None:
+        """From now on its lease is renewed."""
+        with self._holding:
+            self.held[proxy.job.id] = proxy
+
+    def drop(self, proxy: Proxy) -> None:
+        """It has ended. Another start of the same job, which another thread may have taken by now, stays."""
+        with self._holding:
+            if self.held.get(proxy.job.id) is proxy:
+                del self.held[proxy.job.id]
 
     def line(self) -> Line:
         """The calling thread's own connection."""

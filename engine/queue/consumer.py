@@ -105,7 +105,7 @@ class Consumer(dramatiq.Consumer):
     def _accept(self, rows: Iterable[str]) -> list[Proxy]:
         proxies = [Proxy(Taken.from_script(self.queue, row)) for row in rows]
         for proxy in proxies:
-            self.broker.held[proxy.job.id] = proxy
+            self.broker.hold(proxy)
         return proxies
 
     def _listen(self) -> None:
@@ -191,7 +191,7 @@ class Consumer(dramatiq.Consumer):
             outcome = self._record(job, outcome)
         room = 0 if self._idle() or self._slots.wanted(self.queue) else 1
         answer = self._persist(job, outcome, room)
-        self.broker.held.pop(job.id, None)
+        self.broker.drop(message)
         next_jobs = self._accept(answer[2]) if answer else []
         if answer and not answer[0]:
             log.warning("A job ended that was no longer this worker's; its end was not used", job=job.id)
@@ -254,24 +254,29 @@ class Consumer(dramatiq.Consumer):
         record = self.broker.options.record
         if record is None:
             return outcome
-        if not job.final:
-            self._mark_final(job, outcome)
+        if not job.final and not self._mark_final(job, outcome):
+            return outcome  # whoever has it now says how it ends
         try:
             record(job, outcome)
         except SyncdeskError as error:
             delay = RECORD_AGAIN_MS if error.retryable else REFUSED_AGAIN_MS
             log.error("A failed job could not be recorded yet", job=job.id, code=error.code)
             return Outcome("retry", error=outcome.error, delay_ms=delay, counts=False)
+        except Exception as error:  # Dramatiq would drop it, and the job would stay ours for ever
+            log.error("A failed job could not be recorded yet", job=job.id, code=type(error).__name__, exc_info=error)
+            return Outcome("retry", error=outcome.error, delay_ms=REFUSED_AGAIN_MS, counts=False)
         return outcome
 
-    def _mark_final(self, job: Taken, outcome: Outcome) -> None:
-        """From here on the job is only recorded, never started again, even if we end now."""
+    def _mark_final(self, job: Taken, outcome: Outcome) -> bool:
+        """From here on the job is only recorded, never started again, even if we end now. False: it is not ours."""
         try:
-            self._run(
+            answer = self._run(
                 "settle", job.id, self.queue, self._worker, job.start, "final", outcome.error, 0, 0, 0, 0, "", 0, 0
             )
         except (redis.RedisError, OSError) as error:
             log.warning("Redis is away while a job fails", job=job.id, cause=type(error).__name__)
+            return True
+        return bool(answer[0])
 
     def close(self) -> None:
         self._forget()

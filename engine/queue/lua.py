@@ -29,6 +29,7 @@ local function take_over(job, lane)
   redis.call('HSET', jobkey(job), 'lane', lane, 'trigger', ARGV[11], 'correlation', ARGV[12])
 end
 local id, queue, lane, user, key = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('EXISTS', jobkey(id)) == 1 then return {id, 'new'} end -- said again, since the first answer got lost
 if key ~= '' then
   local current = redis.call('GET', P .. 'hint:' .. key)
   local f = current and redis.call('HMGET', jobkey(current), 'state', 'lane', 'user', 'final') or {}

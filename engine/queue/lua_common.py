@@ -167,11 +167,16 @@ local function settle_clock(queue)
   end
 end
 
--- Moves the times of one set after the server's clock was set. by: ms to add; least: no time is earlier than this.
-local function shift(set, by, least)
+-- Moves the times of one set after the server's clock was set. by: ms to add; least: no time is earlier than this;
+-- due: its members are jobs that know when they are due.
+local function shift(set, by, least, due)
   local all = redis.call('ZRANGE', set, 0, -1, 'WITHSCORES')
   for i = 1, #all, 2 do
-    redis.call('ZADD', set, int(math.max(tonumber(all[i + 1]) + by, least)), all[i])
+    local at = int(math.max(tonumber(all[i + 1]) + by, least))
+    redis.call('ZADD', set, at, all[i])
+    if due and redis.call('EXISTS', jobkey(all[i])) == 1 then
+      redis.call('HSET', jobkey(all[i]), 'due', at, 'ready', at)
+    end
   end
 end
 
@@ -180,7 +185,9 @@ end
 -- that was away would take leases from workers that are alive: they begin anew, and who is dead does not renew.
 local function mind_clock(queue, last, lease)
   if now < last - lease then
-    for _, set in ipairs(TIMED) do shift(P .. set .. ':' .. queue, now - last, 0) end
+    for _, set in ipairs(TIMED) do
+      shift(P .. set .. ':' .. queue, now - last, 0, set == 'delayed' or set == 'retrying')
+    end
     shift(P .. 'rate:' .. queue, now - last, 0)
   elseif now > last + math.max(lease / 2, SILENCE) then
     shift(P .. 'running:' .. queue, 0, now + lease)
@@ -222,8 +229,8 @@ end
 local function start(queue, id, worker, lease, apart)
   local key = jobkey(id)
   local f = redis.call('HMGET', key, 'actor', 'args', 'kwargs', 'lane', 'user', 'item', 'institution',
-    'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key', 'early')
-  if not f[1] then return nil end
+    'trigger', 'correlation', 'queued', 'starts', 'tries', 'final', 'ready', 'key', 'early', 'state')
+  if f[17] ~= 'waiting' then return nil end
   redis.call('ZADD', P .. 'running:' .. queue, int(now + lease), id)
   local n = f[11]
   if f[13] then

@@ -1,6 +1,6 @@
 """The broker is away for longer than a lease, and comes back with what it had: who lives keeps its jobs.
 
-The same for an answer that got lost with a connection: the job that it handed out comes back uncounted.
+What else goes wrong between two calls: an answer that got lost, a call said twice, a clock that is set back.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import psutil
 import pytest
 import redis
 
+from engine.errors import StoreRefused
 from engine.host.valkey import Valkey
 from engine.queue import View, scripts
+from engine.queue.consumer import Consumer
+from engine.queue.jobs import Outcome, Taken
 from engine.store import Transport
 from tests.integration.test_jobs import USER, item, run
 from tests.integration.test_jobs_process import Processes, hint, starts, tell
 from tests.support import servers
 from tests.support.queue import Bench, bench
 from tests.support.queue import settings as queue_settings
-from tests.support.queue_steps import QUEUE, put, settle, take
+from tests.support.queue_steps import QUEUE, pass_time, put, settle, take
 from tests.support.wait import until
 
 LEASE_S = 4.0
@@ -225,3 +228,88 @@ def _state(world: Bench, job_id: str) -> str | None:
         return world.state(job_id)
     except (redis.RedisError, OSError):
         return None
+
+
+def test_a_job_that_is_said_twice_is_queued_once(world: Bench) -> None:
+    """A client whose first answer got lost says it again with the same id."""
+    for _ in range(2):
+        assert put(world, "a") == "new"
+        assert put(world, "b", key="t:1") == "new"
+    assert sorted(job.id for job in take(world, 5)) == ["a", "b"]
+    assert put(world, "b", key="t:1") == "new"
+    assert "again" not in world.fields("b")
+
+
+def test_a_start_of_a_job_that_follows_at_once_in_another_thread_keeps_its_lease(world: Bench) -> None:
+    mine = world.broker(threads=2)
+    first, second = Consumer(mine, QUEUE), Consumer(mine, QUEUE)
+    put(world, "a")
+    first._fetch()
+    one = first._ready.popleft()
+    real = first._persist
+
+    def told_and_taken_anew(*args: Any) -> Any:
+        answer = real(*args)
+        second._fetch()
+        return answer
+
+    first._persist = told_and_taken_anew  # type: ignore[method-assign]
+    one.outcome = Outcome("retry", counts=False)
+    mine.quiet.set()  # the job comes again to the other thread, not with this one's end
+    first.ack(one)
+    (two,) = second._ready
+    assert two.job.start == 2
+    assert mine.held == {"a": two}
+
+
+@pytest.mark.parametrize("error", [KeyError("name"), StoreRefused("No.", sqlstate="23514")])
+def test_a_failure_that_cannot_be_recorded_is_asked_again_and_keeps_nothing(world: Bench, error: Exception) -> None:
+    mine = world.broker(threads=1, given=queue_settings(max_attempts=1))
+    told: list[str] = []
+
+    def record(job: Taken, outcome: Outcome) -> None:
+        told.append(job.id)
+        if len(told) == 1:
+            raise error
+
+    mine.options.record = record
+    dramatiq.actor(lambda: 1 / 0, broker=mine, queue_name=QUEUE, actor_name="act", throws=ZeroDivisionError)
+    put(world, "a")
+    world.work(mine)
+    until(lambda: told)
+    until(lambda: world.state("a") == "retrying")
+    until(lambda: mine.slots.free == 1 and not mine.held)
+    pass_time(world, f"retrying:{QUEUE}")
+    until(lambda: world.state("a") is None)
+    assert told == ["a", "a"]
+
+
+def test_a_failure_is_not_recorded_by_who_lost_the_job(world: Bench) -> None:
+    mine = world.broker("w1", threads=1)
+    told: list[str] = []
+    mine.options.record = lambda job, outcome: told.append(job.id)
+    consumer = Consumer(mine, QUEUE)
+    put(world, "a")
+    consumer._fetch()
+    proxy = consumer._ready.popleft()
+    world.client.zadd(world.keys.running(QUEUE), {"a": 1})
+    (job,) = take(world, worker="w2")
+    proxy.outcome = Outcome("failed", error='{"code":"X"}')
+    consumer.ack(proxy)
+    assert told == []
+    settle(world, job, worker="w2")
+    assert world.state("a") == "done"
+
+
+def test_jobs_that_wait_know_when_they_are_due_after_the_clock_was_set_back(world: Bench) -> None:
+    put(world, "later", delay=60_000)
+    put(world, "a")
+    settle(world, take(world)[0], "retry", delay=60_000)
+    hour = 3_600_000
+    for name, job_id in (("delayed", "later"), ("retrying", "a")):  # stored by a clock that was an hour ahead
+        world.client.zincrby(f"{world.keys.prefix}{name}:{QUEUE}", hour, job_id)
+        world.client.hincrby(world.keys.job(job_id), "due", hour)
+    world.client.hincrby(world.keys.limits, f"{QUEUE}:clock", hour)
+    assert take(world) == []
+    for job_id in ("later", "a"):
+        assert int(world.fields(job_id)["due"]) <= time.time() * 1000 + 61_000
