@@ -240,4 +240,12 @@ class Tile(KeyFocus, QPushButton):
         color = "text.muted" if self._old else "text.primary"
         paint.text(painter, theme, QRectF(at, 31, wide + 17 - at, 28), self._verdict, "verdict", color)
         sub = "text.muted" if self._old else "text.primary" if self._filled else "text.secondary"
-        paint.text(painter, theme, QRectF(17, 62, wide, 16), self._sentence, "small", sub)
+        paint.text(painter, theme, QRectF(17, 62, wide, 16), self._fitting(wide), "small", sub)
+
+    def _fitting(self, room: float) -> str:
+        """The sentence; where there is no room for all of it, without its last part (the tooltip has it)."""
+        metrics, said = self._theme.metrics("small"), self._sentence
+        for mark in (". ", ", "):
+            if metrics.horizontalAdvance(said) > room and mark in said:
+                said = f"{said.rpartition(mark)[0]}."
+        return said

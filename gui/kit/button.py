@@ -1,4 +1,4 @@
-"""Buttons: filled, outline, plain and danger; links; and the key that does the same, shown inside."""
+"""Buttons: filled, outline, plain, danger and destroy; links; and the key that does the same, shown inside."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from gui import theme as themes
 from gui.kit.focus import KeyFocus
 from gui.words import tip
 
-Kind = Literal["filled", "outline", "plain", "danger"]
+Kind = Literal["filled", "outline", "plain", "danger", "destroy"]
+"""``danger`` leads to a question in red words; ``destroy``, filled red, is the answer in it."""
 
-_FILLS = {"filled": ("button.primary.bg", "button.primary.hover", "button.primary.pressed")}
-_REST = {"filled": "button.primary.bg", "outline": "bg.surface", "plain": None, "danger": None}
+_FILLS = {
+    "filled": ("button.primary.bg", "button.primary.hover", "button.primary.pressed"),
+    "destroy": ("state.error.solid", "state.error.text", "state.error.text"),
+}
+_REST = {"outline": "bg.surface", "plain": None, "danger": None}
 _WORDS = {
     "filled": "button.primary.text",
     "outline": "text.primary",
     "plain": "text.secondary",
     "danger": "state.error.text",
+    "destroy": "button.primary.text",
 }
 
 
@@ -124,8 +129,8 @@ class Button(KeyFocus, QPushButton):
             quiet = kind in {"plain", "danger"}
             return (None if quiet else "bg.subtle", None if quiet else "border.subtle", "text.disabled")
         over, down = self.underMouse(), self.isDown()
-        if kind == "filled":
-            ink = _FILLS["filled"][2 if down else 1 if over else 0]
+        if kind in _FILLS:
+            ink = _FILLS[kind][2 if down else 1 if over else 0]
             return ink, ink, _WORDS[kind]
         fill = "bg.pressed" if down else "bg.hover" if over else _REST[kind]
         return fill, "border.default" if kind == "outline" else None, _WORDS[kind]

@@ -37,7 +37,7 @@ class Confirm(QDialog):
         yes: str,
         no: str = "Cancel",
         *,
-        kind: Kind = "danger",
+        kind: Kind = "destroy",
         body: QWidget | None = None,
     ) -> None:
         """``kind``: of the button that does it; ``body``: what stands over the buttons (600 wide then)."""

@@ -39,6 +39,10 @@ class BankPane(Pane):
         self.acts.addWidget(self.banner)
         self.facts = Facts()
         self.section().addWidget(self.facts)
+        self.quiet, quiet = self.part("Silent")
+        self._silent = Label("", "body", "state.warn.text", wrap=True)
+        quiet.addWidget(self._silent)
+        self.quiet.hide()
         self.aside, aside = self.part("Set aside")
         self._refused_rows = Label("", "body", "text.secondary", wrap=True)
         self.retry = Button("Try again", "state-retrying")
@@ -68,6 +72,7 @@ class BankPane(Pane):
         """Show an item: what the list knows at once, the rest when it comes."""
         if self.item is None or self.item.id != item.id:
             self.aside.hide()
+            self.quiet.hide()
             self.runs.show_rows([])
             self.strip.show_runs([])
         self._show_item(item)
@@ -144,9 +149,12 @@ class BankPane(Pane):
     def _show(self, detail: types.ItemDetail) -> None:
         item = detail.item
         self._show_item(item)
-        shown = [f"{account.name} ••{account.mask}" if account.mask else account.name for account in detail.accounts]
+        shown = [rows.account_name(account) for account in detail.accounts]
         more = f", +{len(shown) - 2}" if len(shown) > 2 else ""
         self.facts.tell("Accounts", ", ".join(shown[:2]) + more, "\n".join(shown))
+        silent = rows.silent(detail.accounts)
+        self._silent.say(silent)
+        self.quiet.setVisible(bool(silent))
         self._show_aside(detail.set_aside)
         self.strip.show_runs(detail.runs)
         self.runs.show_rows(detail.runs[:RUNS])

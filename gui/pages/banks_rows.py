@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from engine.api import types
@@ -70,6 +71,21 @@ def set_aside(found: types.SetAsidePage) -> str:
     more = " And other reasons." if len(reasons) > len(shown) else ""
     are = "row was" if found.total == 1 else "rows were"
     return f"{words.count(found.total)} {are} not taken in; everything else was. {' '.join(shown)}{more}"
+
+
+def silent(accounts: Sequence[types.Account]) -> str:
+    """Which open accounts had no news for longer than is usual for them; empty where none."""
+    found = [account for account in accounts if account.silent_since and not account.closed_at]
+    return " ".join(
+        f"{account_name(account)} has had nothing new since {words.day(account.newest_data_at) or 'it was linked'},"
+        " longer than is usual for it."
+        for account in found
+    )
+
+
+def account_name(account: types.Account) -> str:
+    """An account as the bank calls it, with the end of its number."""
+    return f"{account.name} ••{account.mask}" if account.mask else account.name
 
 
 def _bank(cell: Cell, item: types.Item) -> None:

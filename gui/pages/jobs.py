@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QLineEdit, QStackedWidget, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from engine.api import types, types_bulk
 from gui import words
@@ -16,6 +16,7 @@ from gui.client.api import Failure, Query, path
 from gui.desk import Desk
 from gui.kit.button import Button
 from gui.kit.choices import Drop, Segments, Tabs
+from gui.kit.field import SearchField
 from gui.kit.listview import Head, List, RowButton
 from gui.linking import MENDS, NEW, Linking
 from gui.models.paged import Paged
@@ -67,10 +68,7 @@ class JobsPage(ListPage):
         self._linking = linking
         self.tabs = Tabs(TABS)
         self.tabs.choose("failed")
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Bank, error, job id")
-        self.search.setAccessibleName("Search jobs")
-        self.search.setClearButtonEnabled(True)
+        self.search = SearchField("Bank, error, job id", "Search jobs")
         self.queue = Drop(QUEUES, "", "Queue")
         self.view = Drop([("cause", "By cause"), ("job", "One by one")], "cause", "View of failed jobs")
         self.span = Segments(SPANS, "24h", "Span of the causes")

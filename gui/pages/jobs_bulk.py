@@ -234,7 +234,7 @@ class Bulks:
             said = "A job that fails again comes back here."
             if found.total >= CANARY_FROM:
                 said = "One of each cause is tried first; the others follow when it worked. " + said
-        kind = "danger" if verb == "discard" else "filled"
+        kind = "destroy" if verb == "discard" else "filled"
         self.dialog = Confirm(
             self._page,
             f"{verb.capitalize()} {jobs}?",

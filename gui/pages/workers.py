@@ -161,17 +161,17 @@ class PoolCard(Card):
         self.body.addWidget(Rule())
 
     def _body(self) -> None:
-        lanes_ = row(40, (15, 8, 15, 10))
+        lanes_ = row(40, (15, 8, 15, 6))
         for table in self._tables:
             lanes_.addWidget(table, 1, Qt.AlignmentFlag.AlignTop)
             table.clicked.connect(partial(self._open, table))
         side = Fill("bg.surface", "l", "border.subtle")
-        side.setFixedWidth(216)
-        inner = column(0, (16, 12, 16, 12))
+        side.setFixedWidth(213)
+        inner = column(0, (16, 12, 13, 9))
         inner.addWidget(self.memory)
         inner.addStretch(1)
         side.setLayout(inner)
-        line = row(0, (0, 0, 0, 6))
+        line = row(0, (0, 0, 3, 3))  # the corner of the card stays round
         line.addLayout(lanes_, 1)
         line.addWidget(side)
         self.body.addLayout(line)

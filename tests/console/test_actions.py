@@ -133,7 +133,7 @@ def test_a_cause_is_retried_as_a_whole_by_its_button(console: Shell, world: Worl
     assert console.toast.words == "1 job runs again in 4 s."
     click(qtbot, page.strip.button)
     wait(qtbot, lambda: not page.strip.isVisible())
-    assert console.toast.words == "Undone: 1 job left as they were."
+    assert console.toast.words == "Undone: 1 job left as it was."
     with world.client() as client:
         assert client.get(f"jobs/{job.id}", types.JobDetail).job.state == "failed"
 

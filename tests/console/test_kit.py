@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QImage
-from PySide6.QtWidgets import QAbstractButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QLineEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from gui import icons, theme
@@ -23,6 +23,7 @@ from gui.kit.focus import Ring
 from gui.kit.notes import Toast
 from gui.kit.text import Label
 from gui.main import build
+from gui.pages.banks import BanksPage
 from tests.console.conftest import WAIT_MS
 from tests.console.support import scenes
 from tests.console.support.server import TOKEN, Server
@@ -136,6 +137,17 @@ def test_a_tile_is_one_sentence_to_a_screen_reader(qtbot: QtBot) -> None:
     assert tile.accessibleName() == "Needs you: Nothing. 6 suggested bill matches, when you have time."
 
 
+def test_a_narrow_tile_leaves_the_last_part_out(qtbot: QtBot) -> None:
+    tile = Tile("Bank data")
+    qtbot.addWidget(tile)
+    tile.tell("state-done", "ok", "Up to date", "14 of 14 banks, oldest 11 min. Next run in 8 min.")
+    room = theme.current().metrics("small").horizontalAdvance("14 of 14 banks, oldest 11 min.")
+    assert tile._fitting(2 * room) == "14 of 14 banks, oldest 11 min. Next run in 8 min."
+    assert tile._fitting(room) == "14 of 14 banks, oldest 11 min."
+    assert tile._fitting(room - 1) == "14 of 14 banks."
+    assert "Next run" in tile.toolTip()
+
+
 @pytest.mark.parametrize("scene", ["empty", "normal", "trouble", "full"])
 def test_every_control_of_every_page_has_a_name(scene: scenes.Scene, qtbot: QtBot) -> None:
     with Server(scenes.World(scene).answers()) as server:
@@ -147,9 +159,11 @@ def test_every_control_of_every_page_has_a_name(scene: scenes.Scene, qtbot: QtBo
         seen = 0
         for key in list(window._made):
             window.open(key)
-            controls = [found for found in window.findChildren(QAbstractButton) if found.isVisible()]
+            kinds = (QAbstractButton, QAbstractItemView, QLineEdit)
+            controls = [found for kind in kinds for found in window.findChildren(kind) if found.isVisible()]
             seen += len(controls)
-            assert [found for found in controls if not found.accessibleName() and not found.text()] == []
+            names = [found.accessibleName() or getattr(found, "text", str)() for found in controls]
+            assert all(names), [found for found, name in zip(controls, names, strict=True) if not name]
         assert seen > 60
         window.close()
 
@@ -171,6 +185,21 @@ def test_nothing_is_wider_than_its_window(size: tuple[int, int], qtbot: QtBot) -
             canvas = getattr(page, "_canvas", None)
             if canvas is not None:
                 assert canvas.width() <= page.width(), key
+        window.close()
+
+
+def test_a_silent_account_is_named_with_its_bank(qtbot: QtBot) -> None:
+    with Server(scenes.World("normal").answers()) as server:
+        window = build(Remote(server.url, TOKEN), start=False, remember=False)
+        qtbot.addWidget(window)
+        window.show()
+        window.desk.connection.open()
+        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+        window.open("banks", "item3")
+        page = window.page
+        assert isinstance(page, BanksPage)
+        qtbot.waitUntil(page.pane.quiet.isVisible, timeout=WAIT_MS)
+        assert page.pane._silent.text().startswith("Savings ••7710 has had nothing new since ")
         window.close()
 
 

@@ -276,7 +276,7 @@ class World:
         accounts = [
             types.Account("a", "Platinum", "4417", "credit", "USD", "412.10", day(1)),
             types.Account("b", "Everyday", "0926", "depository", "USD", "1204.77", day(1)),
-            types.Account("c", "Savings", "7710", "depository", "USD", "9310.00", day(9)),
+            types.Account("c", "Savings", "7710", "depository", "USD", "9310.00", day(9), silent_since=at(86400)),
         ]
         runs = []
         for place in range(40):
