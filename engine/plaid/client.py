@@ -24,6 +24,7 @@ from engine.plaid.errors import (
     RateLimited,
     not_plaid,
     plaid_error,
+    request_id_in,
     words,
 )
 from engine.plaid.table import CODES, MISSING_KEYS, UNREACHABLE
@@ -159,9 +160,11 @@ class PlaidClient:
                     preload_content=False,
                     timeout=Timeout(connect=TIMEOUT[0], read=TIMEOUT[1]),
                 )
-                data, whole = _read(answer)
+                data, whole, cut = _read(answer)
                 if whole and 200 <= answer.status <= 299:
                     return data
+                if cut and not last:
+                    continue
                 failure = _refusal(path, answer, data) if whole else not_plaid(path, answer.status, data)
             except HTTPError as error:
                 failure = _unreachable(path, type(error).__name__)
@@ -205,20 +208,33 @@ class PlaidClient:
         return api
 
 
-def _read(answer: Any) -> tuple[bytes, bool]:
-    """The body, and whether it is whole. The connection goes back to the pool only when all was read."""
-    until, pieces, length = clock.monotonic() + ANSWER_S, [], 0
-    while piece := answer.read1(_PIECE, decode_content=True):
-        pieces.append(piece)
-        length += len(piece)
-        if length > MAX_ANSWER or clock.monotonic() > until:
-            answer.close()
-            return pieces[0] + pieces[-1], False
+def _read(answer: Any) -> tuple[bytes, bool, bool]:
+    """The body, whether it is whole, and whether the connection broke within it.
+
+    Of one that is too large or too slow only the ends are kept: that is where a request id stands. The connection
+    goes back to the pool only when all was read.
+    """
+    from urllib3.exceptions import HTTPError
+
+    until, kept, length, end = clock.monotonic() + ANSWER_S, [], 0, False
+    try:
+        while not end and (piece := answer.read1(_PIECE, decode_content=True)):
+            kept.append(piece)
+            length += len(piece)
+            if length > MAX_ANSWER:
+                kept = [kept[0], *kept[-2:]]
+            end = length > 2 * MAX_ANSWER or clock.monotonic() > until
+    except HTTPError:
+        answer.close()
+        return b"".join(kept), False, True
+    if end:
+        answer.close()
+        return b"".join(kept), False, False
     answer.release_conn()
     announced = answer.headers.get("Content-Length")
     plain = "Content-Encoding" not in answer.headers
     whole = not (plain and announced and announced.isdigit() and int(announced) != length)
-    return b"".join(pieces), whole
+    return b"".join(kept), whole and length <= MAX_ANSWER, False
 
 
 def _was_closed(error: Exception) -> bool:
@@ -240,7 +256,13 @@ def _refusal(path: str, answer: Any, raw: bytes) -> PlaidError:
         body = msgspec.json.decode(raw, type=types.ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if status == 429:
-            return RateLimited("Plaid asked us to slow down.", plaid_code="RATE_LIMIT", http_status=status, path=path)
+            return RateLimited(
+                "Plaid asked us to slow down.",
+                plaid_code="RATE_LIMIT",
+                request_id=request_id_in(raw),
+                http_status=status,
+                path=path,
+            )
         return not_plaid(path, status, raw)
     wait = answer.headers.get("Retry-After", "")
     detail: dict[str, Any] = {"path": path, "retry_after_s": int(wait)} if _seconds(wait) else {"path": path}

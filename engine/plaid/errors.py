@@ -34,6 +34,7 @@ __all__ = [
     "not_plaid",
     "plaid_error",
     "react",
+    "request_id_in",
     "words",
     "words_for_state",
 ]
@@ -196,13 +197,18 @@ def plaid_error(
     )
 
 
+def request_id_in(raw: bytes) -> str | None:
+    """The request id that stands in an answer, whatever else the answer is."""
+    found = _REQUEST_ID.search(raw)
+    return found[1].decode() if found else None
+
+
 def not_plaid(path: str, status: int, raw: bytes) -> PlaidError:
     """What came is no answer of Plaid to this request: a proxy's page, nothing, a part, or other types."""
-    found = _REQUEST_ID.search(raw)
     return PlaidUnreachable(
         "Something that is not Plaid answered in its place, such as a proxy.",
         plaid_code=UNREACHABLE,
-        request_id=found[1].decode() if found else None,
+        request_id=request_id_in(raw),
         http_status=status,
         path=path,
         reason="not Plaid's answer",

@@ -13,6 +13,7 @@ import pytest
 from engine.plaid import client
 from engine.plaid.errors import PlaidError, PlaidUnreachable
 from engine.plaid.table import CODES, MASTER_KEY, MISSING_KEYS, POLICIES, UNREACHABLE, Reaction
+from engine.settings import Settings
 from engine.store import Transport
 from engine.sync import linking
 from tests.support.bank import RunningBank, running_bank
@@ -92,12 +93,13 @@ def test_broken_answers_are_one_typed_error(world: World, bank: RunningBank, kin
     "answer",
     [
         b'{"request_id": "req-broken", "added": [' + b" " * 10_000_000 + b"]}",
+        b'{"added": [' + b" " * 10_000_000 + b'], "request_id": "req-broken"}',
         b'{"request_id": "req-broken", "has_more": "perhaps", "next_cursor": []}',
         b'{"request_id": "req-broken", "has_more": NaN, "next_cursor": "c"}',
         b'{"request_id": "req-broken", "has_more": false, "next_cursor": "c", "added": {"a": 1}}',
         b'{"request_id": "req-broken", "error": "' + b"[" * 50_000,
     ],
-    ids=["ten megabytes", "wrong types", "NaN", "an object for a list", "cut off"],
+    ids=["ten megabytes", "ten megabytes, the id at the end", "wrong types", "NaN", "an object for a list", "cut off"],
 )
 @pytest.mark.parametrize("status", [200, 500])
 def test_an_answer_that_is_none_keeps_its_request_id(
@@ -114,6 +116,51 @@ def test_an_answer_that_is_none_keeps_its_request_id(
     assert world.row()["state"] == "healthy"
     world.deps.plaid.close()
     plaid.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedPlaid]:
+    made = ScriptedPlaid()
+    yield made
+    made.close()
+
+
+def test_a_connection_that_breaks_within_an_answer_keeps_its_request_id(scripted: ScriptedPlaid) -> None:
+    half = (200, b'{"request_id": "req-broken", "added": [{"trans', {"Content-Length": "9000"})
+    scripted.answer(SYNC, half, half)
+    with pytest.raises(PlaidUnreachable) as caught:
+        asked(scripted)
+    assert (caught.value.request_id, caught.value.http_status) == ("req-broken", 200)
+    assert len(scripted.calls) == 2, "a page may be asked for twice"
+    scripted.answer(SYNC, half, page([transaction("t1")]))
+    assert b"t1" in asked(scripted)
+
+
+def test_a_limit_without_plaids_body_is_a_limit(scripted: ScriptedPlaid) -> None:
+    scripted.answer(SYNC, (429, b'<html>"request_id": "req-proxy"', {}))
+    with pytest.raises(PlaidError) as caught:
+        asked(scripted)
+    assert (caught.value.reaction, caught.value.request_id) == (Reaction.RATE_LIMIT, "req-proxy")
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_an_answer_that_leads_elsewhere_is_not_followed(scripted: ScriptedPlaid, status: int) -> None:
+    """What holds a token goes to Plaid's address and to no other."""
+    elsewhere = ScriptedPlaid()
+    scripted.answer(SYNC, (status, b"", {"Location": f"{elsewhere.url}{SYNC}"}))
+    with pytest.raises(PlaidUnreachable):
+        asked(scripted)
+    assert elsewhere.calls == []
+    elsewhere.close()
+
+
+def asked(plaid: ScriptedPlaid) -> bytes:
+    """One call of the engine's own client."""
+    client_ = client.PlaidClient(Settings(plaid_url=plaid.url))
+    try:
+        return client_.transactions_sync("access-simulated-1", None)
+    finally:
+        client_.close()
 
 
 def test_an_amount_that_is_no_number_costs_only_its_row(world: World, store: Transport) -> None:
