@@ -91,17 +91,22 @@ def missing(wanted: Sequence[Migration], recorded: dict[str, str]) -> list[Migra
     """The migrations that are not recorded yet.
 
     Raises:
-        SchemaError: something is recorded that this program does not have, or has otherwise.
+        SchemaError: something is recorded that this program does not have, or has otherwise. A later version only adds
+            files: a database that also lacks one of ours is of another line.
     """
-    known = {migration.name: migration for migration in wanted}
-    newer = sorted(set(recorded) - set(known))
-    if newer:
+    known = {migration.name: migration.checksum for migration in wanted}
+    lacking = known.keys() - recorded.keys()
+    unknown = sorted(recorded.keys() - known.keys())
+    changed = sorted(name for name in known if recorded.get(name, known[name]) != known[name])
+    if changed or (unknown and lacking):
         raise SchemaError(
-            f"The database was made by a newer Syncdesk ({newer[-1]}); install that version or a later one."
+            f"This database was made by a Syncdesk whose migration {(changed or unknown)[0]} is not this program's. "
+            "Use that Syncdesk, or start with an empty database or a new profile."
         )
-    for name, checksum in recorded.items():
-        if known[name].checksum != checksum:
-            raise SchemaError(f"The migration {name} was changed after it was applied to this database.")
+    if unknown:
+        raise SchemaError(
+            f"The database was made by a newer Syncdesk ({unknown[-1]}); install that version or a later one."
+        )
     return [migration for migration in wanted if migration.name not in recorded]
 
 

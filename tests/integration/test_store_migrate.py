@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,13 @@ import pytest
 from engine.errors import SchemaError, StoreUnavailable
 from engine.store import Transport, migrate
 from tests.support import servers
+
+#: What a file creates, functions with their parameters.
+CREATED = re.compile(
+    r"^create (?:or replace |unique |unlogged )*"
+    r"((?:function|aggregate|type|table|view|index|trigger) [\w.]+(?:\([^)]*\))?)",
+    re.MULTILINE,
+)
 
 
 @pytest.fixture
@@ -61,7 +69,14 @@ def test_a_failing_file_leaves_nothing_of_itself(empty_url: str, folder: Path) -
 def test_a_changed_file_is_refused(empty_url: str, folder: Path) -> None:
     migrate.migrate(empty_url, folder)
     (folder / "0001_one.sql").write_text("create table syncdesk.one (n bigint);")
-    with pytest.raises(SchemaError, match="0001_one was changed"):
+    with pytest.raises(SchemaError, match="migration 0001_one is not this program's"):
+        migrate.migrate(empty_url, folder)
+
+
+def test_a_database_of_another_line_is_not_called_newer(empty_url: str, folder: Path) -> None:
+    migrate.migrate(empty_url, folder)
+    (folder / "0002_two.sql").rename(folder / "0003_two.sql")
+    with pytest.raises(SchemaError, match=r"migration 0002_two is not this program's.*empty database"):
         migrate.migrate(empty_url, folder)
 
 
@@ -71,6 +86,16 @@ def test_a_newer_database_is_refused(empty_url: str, folder: Path) -> None:
     (folder / "9000_future.sql").unlink()
     with pytest.raises(SchemaError, match="newer Syncdesk"):
         migrate.migrate(empty_url, folder)
+
+
+def test_nothing_is_created_twice() -> None:
+    """Whoever reads a function finds it once, as it is. (Once a version is released, its files stay as they are.)"""
+    created: dict[str, list[str]] = {}
+    for migration in migrate.migrations():
+        for thing in CREATED.findall(migration.text):
+            created.setdefault(thing, []).append(migration.name)
+    assert "syncdesk_sync_commit" in " ".join(created)
+    assert {thing: names for thing, names in created.items() if len(names) > 1} == {}
 
 
 def test_several_at_once_apply_each_file_once(empty_url: str, folder: Path) -> None:

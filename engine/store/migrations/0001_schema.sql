@@ -1,4 +1,4 @@
--- Tables of Syncdesk. Truth lives here; Redis holds only what is live (docs/architecture.md).
+-- Tables of people, banks, bills and webhooks. Truth lives here; Redis holds only what is live (docs/architecture.md).
 -- Money is numeric, never float. Every table of a person's data carries user_id, so that row
 -- level security (0002) needs no join.
 
@@ -13,7 +13,9 @@ create table syncdesk.users (
     -- Raised by every change to bills or matches: a sync that matched against an older
     -- version is refused and matches anew.
     match_version bigint not null default 0,
-    created_at    timestamptz not null default now()
+    created_at    timestamptz not null default now(),
+    -- Rows were committed that their run did not weigh against the bills: a matching of everything is due.
+    rematch_wanted boolean not null default false
 );
 create unique index users_name on syncdesk.users (name);
 
@@ -50,7 +52,11 @@ create table syncdesk.items (
     transactions        integer not null default 0, -- rows not removed, kept by the commit
     next_probe_at       timestamptz,
     created_at          timestamptz not null default now(),
-    removed_at          timestamptz
+    removed_at          timestamptz,
+    accounts_at         timestamptz,              -- when the full list of accounts is due again, less a day
+    quick_until         timestamptz,              -- just linked or repaired: looked at every few seconds until then
+    webhook_seen_at     timestamptz,              -- the last believed webhook about its transactions
+    usual_hours         integer not null default 0 -- bit for each hour (UTC) at which its bank usually has news
 );
 create index items_user on syncdesk.items (user_id);
 create index items_unfinished on syncdesk.items (id) where wanted > done;
@@ -75,6 +81,9 @@ create table syncdesk.accounts (
     balances_at           timestamptz,
     newest_data_at        timestamptz,
     closed_at             timestamptz,
+    seen_at               timestamptz,            -- last in Plaid's full list of the link's accounts
+    replaced_by           text,                   -- Plaid's id of the account that took its place
+    silent_since          timestamptz,            -- no news for longer than is usual for it
     unique (item_id, plaid_account_id)
 );
 create index accounts_user on syncdesk.accounts (user_id);
@@ -139,7 +148,7 @@ create table syncdesk.transaction_history (
 create index transaction_history_transaction on syncdesk.transaction_history (item_id, transaction_id, id);
 
 -- Where the pages of a run longer than one call wait for their commit. Unlogged on purpose:
--- a crash empties it, and commit counts pages and rows.
+-- a crash empties it, and commit counts pages and rows. A row is read once: no time for compressing it.
 create unlogged table syncdesk.stage (
     run_id   uuid not null,
     page     integer not null,
@@ -168,7 +177,7 @@ create unlogged table syncdesk.stage (
     category_version         text,
     extra                    jsonb,
     body                     jsonb                    -- the row as it came: becomes the history's "new"
-);
+) with (toast_tuple_target = 8160);
 create index stage_run on syncdesk.stage (run_id);
 
 create table syncdesk.sync_runs (
@@ -194,7 +203,10 @@ create table syncdesk.sync_runs (
     error          jsonb,
     timing         jsonb not null default '{}',     -- milliseconds by hop
     started_at     timestamptz not null default now(),
-    finished_at    timestamptz
+    finished_at    timestamptz,
+    -- A run that waits for Plaid's limits holds no thread: where it stopped, for the next claim to carry on.
+    parked         jsonb,
+    parked_at      timestamptz
 );
 create index sync_runs_running on syncdesk.sync_runs (item_id) where state = 'running';
 create index sync_runs_item on syncdesk.sync_runs (item_id, started_at desc);
@@ -211,8 +223,15 @@ create table syncdesk.skipped_rows (
     reason         text not null,                    -- sqlstate and constraint, never values
     body           jsonb not null,
     at             timestamptz not null default now(),
-    resolved_at    timestamptz
+    resolved_at    timestamptz,
+    -- Plaid's row as it came, as JSON text with what jsonb cannot hold (NUL, half a character) escaped; null where
+    -- "body" is the whole row in our own shape.
+    raw            text,
+    tries          integer not null default 0,       -- how often a person asked for another try
+    tried_at       timestamptz
 );
+create index skipped_rows_run on syncdesk.skipped_rows (run_id);
+create index skipped_rows_open on syncdesk.skipped_rows (item_id) where resolved_at is null;
 
 -- ---------------------------------------------------------------- leases
 
@@ -259,115 +278,6 @@ create table syncdesk.inbox (
 create index inbox_unprocessed on syncdesk.inbox (id) where state = 'received';
 create unique index inbox_signature on syncdesk.inbox (signature_id) where signature_id is not null;
 create index inbox_item on syncdesk.inbox (item_id, id desc);
-
--- ---------------------------------------------------------------- jobs
-
-create table syncdesk.failed_jobs (
-    job_id         text primary key,
-    queue          text not null,
-    actor          text not null,
-    lane           text not null,
-    trigger        text not null default '',
-    arguments      jsonb not null,                   -- references only
-    user_id        uuid,
-    item_id        uuid,
-    institution    text,
-    correlation_id text not null,
-    fingerprint    text not null,
-    rule_version   integer not null,
-    error          jsonb not null,                   -- the last one, scrubbed
-    attempts       jsonb not null,                   -- numbered, each with its error
-    max_attempts   integer not null default 4,       -- the setting it ran under
-    queued_at      timestamptz not null,
-    failed_at      timestamptz not null default now(),
-    state          text not null default 'failed' check (state in ('failed', 'discarded', 'retried')),
-    state_at       timestamptz not null default now(),
-    retried_as     text
-);
-create index failed_jobs_list on syncdesk.failed_jobs (state, failed_at desc, job_id);
-create index failed_jobs_queue on syncdesk.failed_jobs (queue, state, failed_at desc, job_id);
-create index failed_jobs_group on syncdesk.failed_jobs (fingerprint, state, failed_at desc);
-create index failed_jobs_item on syncdesk.failed_jobs (item_id);
-
--- Outlive the trimming of failed_jobs: an outage of 500 failures stays explainable.
-create table syncdesk.failure_groups (
-    fingerprint  text primary key,
-    rule_version integer not null,
-    code         text not null,
-    kind         text not null,
-    queue        text not null,
-    count        bigint not null default 0,
-    first_seen   timestamptz not null default now(),
-    last_seen    timestamptz not null default now(),
-    samples      jsonb not null default '[]',        -- the newest few errors, scrubbed
-    muted_until  bigint                              -- hidden until count exceeds this
-);
-create table syncdesk.failure_group_hours (
-    fingerprint text not null references syncdesk.failure_groups (fingerprint) on delete cascade,
-    hour        timestamptz not null,
-    count       bigint not null default 0,
-    primary key (fingerprint, hour)
-);
--- Every item a group hit, also where the job's own record was trimmed: what a group retry reaches.
-create table syncdesk.failure_group_items (
-    fingerprint text not null references syncdesk.failure_groups (fingerprint) on delete cascade,
-    queue       text not null,
-    target      text not null,                       -- item id, inbox id or outbox id
-    open        boolean not null default true,
-    last_seen   timestamptz not null default now(),
-    primary key (fingerprint, queue, target)
-);
-
-create table syncdesk.job_stats (
-    hour        timestamptz not null,
-    queue       text not null,
-    item_id     uuid not null default '00000000-0000-0000-0000-000000000000',
-    institution text not null default '',
-    user_id     uuid not null default '00000000-0000-0000-0000-000000000000',
-    done        bigint not null default 0,
-    failed      bigint not null default 0,
-    retried     bigint not null default 0,
-    run_ms      bigint not null default 0,
-    wait_ms     bigint not null default 0,
-    run_hist    bigint[] not null default '{}',      -- counts by power of two of milliseconds
-    primary key (hour, queue, item_id, institution, user_id)
-);
--- Fine slots for the console's charts; kept eight days.
-create table syncdesk.job_minutes (
-    minute timestamptz not null,
-    queue  text not null,
-    done   integer not null default 0,
-    failed integer not null default 0,
-    primary key (minute, queue)
-);
-
--- ---------------------------------------------------------------- notifications
-
-create table syncdesk.outbox (
-    id             bigint generated always as identity primary key,
-    created_at     timestamptz not null default clock_timestamp(),
-    kind           text not null,
-    user_id        uuid,
-    item_id        uuid,
-    correlation_id text not null default '',
-    payload        jsonb not null default '{}',      -- counts and references, no amounts
-    channel        text not null default 'console',
-    sent_at        timestamptz,
-    attempts       integer not null default 0
-);
-create index outbox_unsent on syncdesk.outbox (id) where sent_at is null;
-
-create table syncdesk.notices (
-    id        bigint generated always as identity primary key,
-    outbox_id bigint unique,
-    at        timestamptz not null default clock_timestamp(),
-    kind      text not null,
-    tone      text not null check (tone in ('ok', 'warn', 'error', 'info')),
-    title     text not null,
-    sentence  text not null,
-    target    text,
-    read_at   timestamptz
-);
 
 -- ---------------------------------------------------------------- bills
 
@@ -430,47 +340,3 @@ create table syncdesk.match_labels (
     at             timestamptz not null default now()
 );
 create index match_labels_user on syncdesk.match_labels (user_id, bill_id);
-
--- ---------------------------------------------------------------- operation
-
-create table syncdesk.schedule (
-    id          text primary key,
-    label       text not null,
-    trigger     jsonb not null,                      -- {"every_s": 900} or {"cron": "30 2 * * *", "zone": "UTC"}
-    paused_at   timestamptz,
-    paused_by   text,
-    edited_at   timestamptz,
-    next_run_at timestamptz,
-    run_now_at  timestamptz,                         -- a click: the scheduler runs it at its next look
-    updated_at  timestamptz not null default now()
-);
-create table syncdesk.schedule_runs (
-    id          bigint generated always as identity primary key,
-    schedule_id text not null references syncdesk.schedule (id) on delete cascade,
-    started_at  timestamptz not null default now(),
-    duration_ms double precision,
-    outcome     text not null check (outcome in ('running', 'done', 'failed', 'missed')),
-    by_person   boolean not null default false,
-    correlation_id text not null default '',
-    text        text not null default ''
-);
-create index schedule_runs_list on syncdesk.schedule_runs (schedule_id, id desc);
-
-create table syncdesk.settings (
-    key        text primary key,
-    value      jsonb not null,
-    updated_at timestamptz not null default now(),
-    updated_by text not null default ''
-);
-
-create table syncdesk.audit (
-    id             bigint generated always as identity primary key,
-    at             timestamptz not null default clock_timestamp(),
-    who            text not null,
-    action         text not null,
-    target         text not null default '',
-    reason         text not null default '',
-    result         text not null default '',
-    correlation_id text not null default '',
-    detail         jsonb not null default '{}'
-);

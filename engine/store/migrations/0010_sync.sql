@@ -1,9 +1,6 @@
 -- One run of one item: claim, stage, commit, fail. Rows, history, cursor, matches and the run's
 -- record change in one statement of one function; everything before it leaves no trace.
 
--- A staged row is read once: no time for compressing it.
-alter table syncdesk.stage set (toast_tuple_target = 8160);
-
 -- Times as every answer has them: ISO 8601, UTC, milliseconds.
 create function syncdesk.iso(moment timestamptz) returns text
 language sql stable as $$
@@ -58,9 +55,6 @@ create function syncdesk.no_wait() returns void
 language sql as $$ select set_config('synchronous_commit', 'off', true) $$;
 
 -- ---------------------------------------------------------------- leases
-
--- A run that waits for Plaid's limits holds no thread: where it stopped, for the next claim to carry on.
-alter table syncdesk.sync_runs add column parked jsonb, add column parked_at timestamptz;
 
 create function public.syncdesk_sync_claim(
     p_item uuid, p_run uuid, p_owner text, p_job text, p_trigger text, p_correlation text, p_lease_ms integer
@@ -279,16 +273,25 @@ end $$;
 
 -- ---------------------------------------------------------------- how a run ends without rows
 
+-- Whether the person signed in again, or the bank told that it is well, after the run had begun: what the run learned
+-- before is old news, and the wish that the repair raised finds out how the link stands now.
+create function syncdesk.mended_since(i syncdesk.items, r syncdesk.sync_runs) returns boolean
+language sql immutable as $$
+    select coalesce(i.wanted > r.wanted and ((i.wanted_trigger in ('link', 'probe') and i.wanted_at > r.started_at)
+        or (i.state = 'healthy' and i.state_since > r.started_at)), false)
+$$;
+
 create function public.syncdesk_sync_fail(
     p_run uuid, p_item uuid, p_fence bigint, p_error jsonb, p_state text, p_code text, p_settle boolean,
     p_install boolean, p_correlation text
 ) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '10s' as $$
 declare
+    it syncdesk.items;
     run syncdesk.sync_runs;
     made bigint;
 begin
-    perform from syncdesk.items where id = p_item for update;
+    select * into it from syncdesk.items where id = p_item for update;
     update syncdesk.sync_runs set state = 'failed', error = p_error, finished_at = clock_timestamp()
         where id = p_run and state = 'running' returning * into run;
     delete from syncdesk.stage where run_id = p_run;
@@ -299,7 +302,7 @@ begin
     if p_settle then
         update syncdesk.items set done = greatest(done, run.wanted) where id = p_item;
     end if;
-    if p_state is not null then
+    if p_state is not null and not (p_state in ('needs_you', 'error') and syncdesk.mended_since(it, run)) then
         made := syncdesk.item_enter(p_item, p_state, p_code, null, p_correlation);
     end if;
     if p_install then

@@ -1,11 +1,5 @@
 -- The commit of a run: rows with their history, cursor, accounts, matches, record, outbox, all or nothing.
 
-create index skipped_rows_run on syncdesk.skipped_rows (run_id);
-create index skipped_rows_open on syncdesk.skipped_rows (item_id) where resolved_at is null;
-
--- Rows were committed that their run did not weigh against the bills: a matching of everything is due.
-alter table syncdesk.users add column rematch_wanted boolean not null default false;
-
 -- Whose matching is due, for the sweep.
 create function public.syncdesk_rematches_due() returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
@@ -353,8 +347,8 @@ begin
     end if;
 
     if p_skipped is not null then
-        insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body)
-        select p_item, it.user_id, p_run, s ->> 'transaction_id', s ->> 'reason', s -> 'body'
+        insert into syncdesk.skipped_rows (item_id, user_id, run_id, transaction_id, reason, body, raw)
+        select p_item, it.user_id, p_run, s ->> 'transaction_id', s ->> 'reason', s -> 'body', s ->> 'raw'
         from jsonb_array_elements(p_skipped) s;
     end if;
     if staged > 0 then
@@ -382,12 +376,7 @@ begin
         matched := syncdesk.apply_matches(it.user_id, p_run, p_correlation, p_matches);
         tagged_ := coalesce((matched ->> 'tagged')::integer, 0);
     end if;
-    if exists (select from syncdesk.skipped_rows where item_id = p_item and resolved_at is null and run_id <> p_run) then
-        update syncdesk.skipped_rows k set resolved_at = now()
-            from syncdesk.transactions t
-            where k.item_id = p_item and k.resolved_at is null and k.run_id <> p_run
-                and t.item_id = p_item and t.transaction_id = k.transaction_id and t.last_run = p_run;
-    end if;
+    perform syncdesk.end_set_aside(p_item, p_run, rows_, p_replay and complete);
 
     -- Not ready yet is no progress: neither a cursor nor a success.
     new_state := case when p_update_status = 'NOT_READY' or nullif(p_to_cursor, '') is null then 'first_data'

@@ -56,9 +56,7 @@ create table syncdesk.bulk_pace (
     next_at timestamptz not null
 );
 
--- Failed targets that a person put aside: closed for people, yet nothing that the reconciler should bring back.
-alter table syncdesk.failure_group_items add column discarded boolean not null default false;
-
+-- What a failed job was for: the id of an item, of an inbox or of an outbox row; empty for a job of any other kind.
 create function syncdesk.failed_target(f syncdesk.failed_jobs) returns text
 language sql immutable set search_path = '' as $$
     select coalesce(f.item_id::text, f.arguments ->> 'inbox_id', f.arguments ->> 'outbox_id', '')

@@ -1,5 +1,5 @@
 -- Failures at scale: counters that are kept instead of counted, groups that can be muted, lists that are one index scan
--- a page however many jobs failed. What is replaced here has its first form in 0020_jobs.sql.
+-- a page however many jobs failed.
 
 -- ---------------------------------------------------------------- counters
 
@@ -81,12 +81,6 @@ create trigger tally_targets_delete after delete on syncdesk.failure_group_items
 create trigger tally_targets_truncate after truncate on syncdesk.failure_group_items
     for each statement execute function syncdesk.tally_targets();
 
--- What is there already.
-insert into syncdesk.tallies (kind, key, n)
-select state, queue, count(*) from syncdesk.failed_jobs group by 1, 2
-union all select 'group', fingerprint, count(*) from syncdesk.failed_jobs where state = 'failed' group by 2
-union all select 'open', fingerprint, count(*) from syncdesk.failure_group_items where open and not discarded group by 2;
-
 -- Makes one row of many. Two at once do not count twice: a row is deleted once.
 create function public.syncdesk_tallies_fold() returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '15s' as $$
@@ -111,14 +105,12 @@ create table syncdesk.failure_group_banks (
     institution text not null,
     primary key (fingerprint, institution)
 );
-insert into syncdesk.failure_group_banks (fingerprint, institution)
-select distinct t.fingerprint, i.institution_name from syncdesk.failure_group_items t
-join syncdesk.items i on t.queue = 'transactions' and i.id::text = t.target where i.institution_name is not null;
 
 -- ---------------------------------------------------------------- failures
 
--- As before; a failure ends a mute that it outgrows, tells a bulk action that released its job, and trims by counters.
-create or replace function public.syncdesk_job_failed(
+-- Records a job that failed for good, once however often it is called. A failure ends a mute that it outgrows, tells a
+-- bulk action that released its job, and trims by counters.
+create function public.syncdesk_job_failed(
     p_job_id text, p_queue text, p_actor text, p_lane text, p_trigger text, p_arguments jsonb, p_target text,
     p_user_id text, p_institution text, p_correlation text, p_fingerprint text, p_rule_version integer,
     p_error jsonb, p_attempts jsonb, p_queued_at text, p_keep integer, p_max_attempts integer default 4
@@ -205,7 +197,8 @@ begin
     return jsonb_build_object('recorded', true, 'outbox', outbox_);
 end $$;
 
-create or replace function public.syncdesk_jobs_failed_mark(
+-- failed -> discarded, discarded -> failed, failed or discarded -> retried; then once more to note the new job's id.
+create function public.syncdesk_jobs_failed_mark(
     p_job_id text, p_state text, p_retried_as text default null
 ) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '5s' as $$
@@ -250,16 +243,11 @@ end $$;
 
 -- ---------------------------------------------------------------- lists
 
--- In the order in which pages are read, so that each is one scan of an index.
-drop index syncdesk.failed_jobs_list, syncdesk.failed_jobs_queue, syncdesk.failed_jobs_group;
-create index failed_jobs_list on syncdesk.failed_jobs (state, failed_at desc, job_id desc);
-create index failed_jobs_queue on syncdesk.failed_jobs (queue, state, failed_at desc, job_id desc);
-create index failed_jobs_group on syncdesk.failed_jobs (fingerprint, state, failed_at desc, job_id desc);
 create index failure_groups_seen on syncdesk.failure_groups (last_seen desc);
 
 -- State: failed or discarded. Search looks at ids, codes and institutions. Only what is asked for is in the statement,
 -- so that the plan is that of the question.
-create or replace function public.syncdesk_jobs_failed_list(
+create function public.syncdesk_jobs_failed_list(
     p_state text default 'failed', p_queue text default null, p_q text default null, p_group text default null,
     p_after text default null, p_limit integer default 50
 ) returns jsonb
@@ -288,7 +276,7 @@ end $$;
 
 -- Every group that was seen in the span, the muted ones last, with counts by hour (24 of them, oldest first) and its
 -- newest error.
-create or replace function public.syncdesk_failure_groups_list(p_span text default '24h') returns jsonb
+create function public.syncdesk_failure_groups_list(p_span text default '24h') returns jsonb
 language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
 begin
     return (with groups_ as materialized (
@@ -336,7 +324,7 @@ begin
 end $$;
 
 -- What a retry of the group would reach: every open target, also where the job's own record was trimmed.
-create or replace function public.syncdesk_failure_group_targets(p_fingerprint text, p_limit integer default 1000) returns jsonb
+create function public.syncdesk_failure_group_targets(p_fingerprint text, p_limit integer default 1000) returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '10s' as $$
     select jsonb_build_object(
         'count', (select count(*) from syncdesk.failure_group_items t where t.fingerprint = p_fingerprint and t.open and not t.discarded),
@@ -345,7 +333,8 @@ language sql stable security definer set search_path = '' set statement_timeout 
                 where fingerprint = p_fingerprint and open and not discarded order by last_seen limit p_limit) t), '[]'))
 $$;
 
-create or replace function public.syncdesk_failure_group_retry(
+-- Retries a whole group, refused where it grew beyond what the person saw. Answers what to hint at.
+create function public.syncdesk_failure_group_retry(
     p_fingerprint text, p_expected integer, p_correlation text
 ) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '30s' as $$
@@ -408,7 +397,9 @@ language sql stable set search_path = '' as $$
 $$;
 create index failure_groups_muted on syncdesk.failure_groups (queue) where muted_until is not null;
 
-create or replace function public.syncdesk_queue_stats() returns jsonb
+-- By queue: what Redis does not know of its status. High failure rate: one in five of at least ten in the last quarter
+-- of an hour.
+create function public.syncdesk_queue_stats() returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
     select jsonb_object_agg(q.name, jsonb_build_object(
         'failed', syncdesk.tally('failed', q.name), 'muted', syncdesk.muted_jobs(q.name),

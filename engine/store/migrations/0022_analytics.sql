@@ -1,11 +1,6 @@
 -- Figures of jobs over time: hours by queue, bank link, institution and person, kept two years; totals for /metrics that
 -- never shrink; queues that fail often.
 
-alter table syncdesk.job_stats
-    add column lag_ms    bigint not null default 0,         -- from being queued to the end
-    add column wait_hist bigint[] not null default '{}',    -- as run_hist; zeros at the end are left out
-    add column lag_hist  bigint[] not null default '{}';
-
 -- Hours of months that are over: one row a month and series, each column an array with one entry an hour in which
 -- something happened, since Postgres compresses such a row to a tenth of its hours.
 create table syncdesk.job_months (
@@ -70,13 +65,6 @@ language sql immutable set search_path = '' as $$
     select array(select v::bigint from jsonb_array_elements_text(coalesce(p, '[]')) with ordinality u (v, n) order by n)
 $$;
 
-insert into syncdesk.job_totals (queue, run_ms, wait_ms, run_hist)
-select queue, sum(run_ms), sum(wait_ms), syncdesk.hist_sum(run_hist) from syncdesk.job_stats group by queue;
-insert into syncdesk.job_outcomes (queue, outcome, class, jobs)
-select queue, outcome, '', sum(jobs) from syncdesk.job_stats,
-    lateral (values ('done', done), ('failed', failed), ('retried', retried)) o (outcome, jobs)
-where jobs > 0 group by queue, outcome;
-
 -- ---------------------------------------------------------------- queues that fail often
 
 -- Compares every queue's last quarter of an hour with what is known, and answers what changed: each change is told to
@@ -136,8 +124,6 @@ begin
 end $$;
 
 -- ---------------------------------------------------------------- adding
-
-drop function public.syncdesk_job_stats_add(jsonb);
 
 -- Adds a batch: [{queue, item_id, institution, user_id, done, failed, retried, run_ms, wait_ms, lag_ms, run_hist,
 -- wait_hist, lag_hist, classes: {"outcome|class": jobs}, done_targets}]. One of a source and number that was added

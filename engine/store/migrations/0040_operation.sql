@@ -1,8 +1,5 @@
 -- Operation: named leases, the schedule, settings kept in the database, audit, notices, retention.
 
-alter table syncdesk.schedule
-    add column words text not null default '',            -- the trigger for people, written by the scheduler
-    add column next_five jsonb not null default '[]';     -- ISO times, written by the scheduler
 create index schedule_runs_running on syncdesk.schedule_runs (schedule_id) where outcome = 'running';
 create index audit_list on syncdesk.audit (id desc);
 create index notices_list on syncdesk.notices (id desc);

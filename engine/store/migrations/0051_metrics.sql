@@ -1,7 +1,7 @@
 -- Jobs that ended are counted from totals that never shrink, no longer from hours that are packed and dropped.
 
 -- Figures for /metrics that only the database knows.
-create or replace function public.syncdesk_metrics() returns jsonb
+create function public.syncdesk_metrics() returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
     select jsonb_build_object(
         'items', (select coalesce(jsonb_object_agg(state, n), '{}') from (

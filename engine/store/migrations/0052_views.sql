@@ -15,6 +15,20 @@ language sql stable set search_path = '' as $$
     ) n
 $$;
 
+-- The five causes with most failed jobs.
+create function syncdesk.overview_groups() returns jsonb
+language sql stable set search_path = '' as $$
+    select coalesce(jsonb_agg(g), '[]') from (
+        select fg.fingerprint, fg.code, fg.kind, fg.queue, fg.samples -> 0 -> 'error' as error, t.n as open_jobs,
+            (select count(*) from syncdesk.failure_group_banks b where b.fingerprint = fg.fingerprint) as banks,
+            (select min(b.institution) from syncdesk.failure_group_banks b
+                where b.fingerprint = fg.fingerprint) as institution,
+            syncdesk.iso(fg.first_seen) as first_seen, syncdesk.iso(fg.last_seen) as last_seen
+        from (select key, sum(n) as n from syncdesk.tallies where kind = 'group' group by key having sum(n) > 0) t
+        join syncdesk.failure_groups fg on fg.fingerprint = t.key
+        where fg.muted_until is null order by t.n desc, fg.last_seen desc limit 5) g
+$$;
+
 -- p_stale_s: a link whose last success is older than this is behind.
 create function public.syncdesk_overview(p_stale_s integer) returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
@@ -25,23 +39,19 @@ language sql stable security definer set search_path = '' set statement_timeout 
         'queues', public.syncdesk_queue_stats(),
         'suggestions', (select count(*) from syncdesk.matches where state = 'suggested'),
         'bills', (select count(*) from syncdesk.bills where archived_at is null),
-        'groups', (select coalesce(jsonb_agg(g), '[]') from (
-            select fg.fingerprint, fg.code, fg.kind, fg.queue, fg.samples -> 0 -> 'error' as error,
-                count(*) as open_jobs, count(distinct f.institution) as banks, min(f.institution) as institution,
-                syncdesk.iso(fg.first_seen) as first_seen, syncdesk.iso(fg.last_seen) as last_seen
-            from syncdesk.failed_jobs f join syncdesk.failure_groups fg on fg.fingerprint = f.fingerprint
-            where f.state = 'failed' group by fg.fingerprint order by count(*) desc, fg.last_seen desc limit 5) g),
+        'groups', syncdesk.overview_groups(),
         -- From a webhook's arrival to its rows being visible, the median of the latest.
         'update_ms', (select percentile_cont(0.5) within group (order by ms)::numeric(12, 1) from (
             select extract(epoch from r.finished_at - b.received_at) * 1000 as ms
             from syncdesk.sync_runs r join syncdesk.inbox b on b.correlation_id = r.correlation_id
-            where r.state = 'done' and r.trigger = 'webhook' and r.finished_at > now() - interval '24 hours'
-                and b.received_at > now() - interval '25 hours'
+            where r.state = 'done' and r.trigger = 'webhook' and b.verified_by in ('jwt', 'hmac')
+                and r.finished_at > now() - interval '24 hours' and b.received_at > now() - interval '25 hours'
             order by r.finished_at desc limit 100) latest),
         'last_webhook_at', (select syncdesk.iso(received_at) from syncdesk.inbox where state <> 'refused'
-            order by id desc limit 1),
+            and verified_by in ('jwt', 'hmac') order by id desc limit 1),
         'refused_1h', (select count(*) from syncdesk.inbox where state = 'refused'
             and received_at > now() - interval '1 hour'),
+        'unannounced', syncdesk.unannounced(),
         'schedule', (select jsonb_build_object('jobs', count(*), 'next_run_at', syncdesk.iso(min(next_run_at)),
             'next_backup_at', syncdesk.iso(min(next_run_at) filter (where id like 'backup%')))
             from syncdesk.schedule where paused_at is null),
@@ -89,6 +99,8 @@ language sql stable security definer set search_path = '' set statement_timeout 
         order by at desc limit p_limit
     ) a
 $$;
+-- What failed latest, for the recent activity.
+create index failed_jobs_latest on syncdesk.failed_jobs (failed_at desc) where state <> 'discarded';
 
 -- Everything that carries one correlation id, in the order in which it happened.
 create function public.syncdesk_job_thread(p_correlation text) returns jsonb
@@ -122,23 +134,4 @@ language sql stable security definer set search_path = '' set statement_timeout 
         (select u.at, 6, 'action', nullif(u.target, ''), jsonb_build_object('action', u.action, 'result', u.result)
         from syncdesk.audit u where u.correlation_id = p_correlation order by u.id limit 20)
     ) t
-$$;
-
--- Figures for /metrics that only the database knows.
-create function public.syncdesk_metrics() returns jsonb
-language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
-    select jsonb_build_object(
-        'items', (select coalesce(jsonb_object_agg(state, n), '{}') from (
-            select state, count(*) as n from syncdesk.items where removed_at is null group by state) s),
-        'lag_s', (select extract(epoch from now() - min(last_success_at))::integer from syncdesk.items
-            where removed_at is null and paused_at is null and state in ('healthy', 'expiring', 'bank_trouble')),
-        'failed', (select coalesce(jsonb_object_agg(queue, n), '{}') from (
-            select queue, count(*) as n from syncdesk.failed_jobs where state = 'failed' group by queue) f),
-        'unprocessed', (select count(*) from syncdesk.inbox where state = 'received'),
-        'wanted', (select count(*) from syncdesk.items where wanted > done),
-        'unsent', (select count(*) from syncdesk.outbox where sent_at is null),
-        'ended', (select coalesce(jsonb_agg(e), '[]') from (
-            select queue, sum(done) as done, sum(failed) as failed, sum(retried) as retried, sum(run_ms) as run_ms,
-                sum(wait_ms) as wait_ms
-            from syncdesk.job_stats group by queue) e))
 $$;

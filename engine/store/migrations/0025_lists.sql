@@ -11,7 +11,8 @@ create view syncdesk.items_now as
         join syncdesk.users u on u.id = i.user_id
         left join syncdesk.item_leases l on l.item_id = i.id and l.expires_at > clock_timestamp();
 
--- types.Item; title, sentence and action are words, added where words live.
+-- types.Item; title, sentence and action are words, added where words live. The next sync is the base schedule's, or the
+-- sooner look.
 create function syncdesk.item_json(i syncdesk.items_now) returns jsonb
 language sql stable set search_path = '' as $$
     select jsonb_build_object('id', i.id, 'plaid_item_id', i.plaid_item_id, 'user_id', i.user_id,
@@ -21,8 +22,10 @@ language sql stable set search_path = '' as $$
         'transactions', i.transactions, 'last_success_at', syncdesk.iso(i.last_success_at),
         'newest_data_at', syncdesk.iso(i.newest_data_at),
         'next_sync_at', case when i.state in ('paused', 'removed', 'needs_you', 'error') then null else
-            (select syncdesk.iso(min(s.next_run_at)) from syncdesk.schedule s
-                where s.id like 'backup%' and s.paused_at is null) end,
+            (select syncdesk.iso(least(s.next_run_at, greatest(clock_timestamp(), coalesce(x.last_attempt_at, x.created_at)
+                    + syncdesk.look_after(x, coalesce((s.trigger ->> 'every_s')::numeric::integer, 900)))))
+                from syncdesk.schedule s, syncdesk.items x
+                where s.id = 'backup_sync' and s.paused_at is null and s.next_run_at is not null and x.id = i.id) end,
         'lag_s', round(extract(epoch from clock_timestamp() - i.last_success_at)::numeric, 1)::float8,
         'progress', (select r.added from syncdesk.sync_runs r where r.id = i.run_id and r.state = 'running'))
 $$;
@@ -92,7 +95,11 @@ begin
     return jsonb_build_object('item', item_,
         'accounts', coalesce((select jsonb_agg(jsonb_build_object('id', a.id, 'name', a.name, 'mask', a.mask,
             'type', a.type, 'currency', coalesce(a.iso_currency_code, a.unofficial_currency_code),
-            'balance', a.balance_current::text, 'newest_data_at', syncdesk.iso(a.newest_data_at)) order by a.name, a.id)
+            'balance', a.balance_current::text, 'newest_data_at', syncdesk.iso(a.newest_data_at),
+            'last_success_at', case when a.closed_at is null then item_ ->> 'last_success_at' end,
+            'silent_since', syncdesk.iso(a.silent_since), 'closed_at', syncdesk.iso(a.closed_at),
+            'replaced_by', (select n.id from syncdesk.accounts n
+                where n.item_id = p_item and n.plaid_account_id = a.replaced_by)) order by a.closed_at is not null, a.name, a.id)
             from syncdesk.accounts a where a.item_id = p_item), '[]'),
         'runs', public.syncdesk_runs_list(p_item, null, 20) -> 'runs',
         'removes', '');
