@@ -21,10 +21,11 @@ from engine import clock
 from engine.api import actions, types
 from engine.api.context import Context
 from engine.api.hinting import Hinter
+from engine.api.missed import Missed
 from engine.api.problems import NotConfigured, Unauthorised, WrongType, problem_response
 from engine.api.routing import Call, Route, is_json, json_response, read_body
 from engine.api.threads import Threads
-from engine.errors import SyncdeskError
+from engine.errors import StoreUnavailable, SyncdeskError
 from engine.logs import logger
 
 WEBHOOK_BYTES = 262_144
@@ -50,10 +51,12 @@ class Door:
         self._asking = Threads(ASKING_THREADS, "webhook-key")
         self._asked = 0
         self.hinter = Hinter()
+        self._missed = Missed(self._store)
         self._refusals = _PerMinute(REFUSALS_A_MINUTE)
 
     def close(self) -> None:
         """Give the last hints and end the threads."""
+        self._missed.close()
         self.hinter.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
@@ -97,16 +100,23 @@ class Door:
 
         try:
             verified = self._context.verifier.verify(headers, body)
-            received = self._context.inbox.receive(verified, body)
+            received = self._store(verified, body)
         except Refused as error:
             self._refuse(error.reason, body)
             return problem_response(401, "WEBHOOK_REFUSED", "The webhook's signature was refused.")
         except KeyUnavailable as error:
             # Plaid tries again after 30 s; we would rather look twice than let one in unseen.
             return problem_response(503, error.code, error.message)
+        except StoreUnavailable:
+            self._missed.keep(verified, body)
+            raise
+        return json_response(types.Done(message="received", ids=[str(received.inbox_id)]))
+
+    def _store(self, verified: Any, body: bytes) -> Any:
+        received = self._context.inbox.receive(verified, body)
         # Another thread says it to Redis, so neither the answer nor the next webhook waits.
         actions.hint_received(self._context.quick_hints, self.hinter, received)
-        return json_response(types.Done(message="received", ids=[str(received.inbox_id)]))
+        return received
 
     def _refuse(self, reason: str, body: bytes) -> None:
         if not self._refusals.take():
