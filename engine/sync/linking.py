@@ -232,7 +232,11 @@ def follow(deps: Deps, session: str) -> LinkState:
 
 
 def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool, status: str | None) -> bool:
-    """Take what a hosted session brought, each token once; False for a session that is not ours."""
+    """Take what a hosted session brought, each token once; False for a session that is not ours.
+
+    ``status`` is Plaid's word for how it ended. Without one an update of a link proves nothing, since it also ends
+    where the person gives up: Plaid is asked about the item.
+    """
     known = deps.store.call("link_session_get", session=None, link_token=link_token)
     if known is None:
         return False
@@ -240,10 +244,14 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
     if known["item_id"] is not None:
         # Update mode: the access token stays, so there is nothing to exchange.
         if over and (status or "").upper() != "EXITED" and _first(deps, session, "over"):
-            mended(deps, known["item_id"], "link")
-            # Update mode may have chosen other accounts.
-            refresh_or_later(deps, known["item_id"], str(uuid.uuid4()))
-            deps.store.call("link_session_take", session=session, digest="over", made=known["item_id"])
+            well = status is not None or probe(deps, known["item_id"]) is None
+            if status is not None:
+                mended(deps, known["item_id"], "link")
+            if well:
+                # Update mode may have chosen other accounts.
+                refresh_or_later(deps, known["item_id"], str(uuid.uuid4()))
+            # Of one that was given up, the page may be opened again.
+            deps.store.call("link_session_take", session=session, digest="over", made=known["item_id"] if well else "")
         return True
     for token in public_tokens:
         digest = hashlib.sha256(token.encode()).hexdigest()

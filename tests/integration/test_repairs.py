@@ -65,6 +65,25 @@ def test_an_error_that_is_told_late_is_looked_into(world: World, bank: RunningBa
     assert (world.row()["state"], told(world)) == ("needs_you", 2)
 
 
+def test_a_sign_in_that_was_given_up_mends_nothing(world: World, bank: RunningBank) -> None:
+    item = world.row()["plaid_item_id"]
+    bank.do("break", item_id=item)
+    deliver(world, "ERROR", error=LOGIN)
+    begun = linking.start(world.deps, "me", world.item)
+    page_ = begun.url.removeprefix(bank.url)
+    bank.page("GET", page_)
+    assert linking.follow(world.deps, begun.session).state == "waiting"
+    bank.page("POST", f"{page_}/exit")
+    assert linking.follow(world.deps, begun.session).state == "gave_up"
+    assert (world.row()["state"], told(world)) == ("needs_you", 1)
+    # The page is opened once more, and now the person signs in.
+    bank.page("POST", f"{page_}/finish")
+    followed = linking.follow(world.deps, begun.session)
+    assert (followed.state, followed.ids) == ("done", [world.item])
+    assert (world.row()["state"], told(world)) == ("healthy", 1)
+    assert world.run().state == "done"
+
+
 def test_an_error_while_plaid_cannot_be_asked_is_believed(world: World, bank: RunningBank) -> None:
     bank.do("faults", path="/item/get", kind="html", status=502)
     deliver(world, "ERROR", error=LOGIN)
