@@ -63,6 +63,8 @@ def _operation(row: Route, refs: dict[int, Any], components: dict[str, Any]) -> 
         statuses |= {408, 413, 415}
     if row.token is not None:
         statuses |= {401, 403}
+    if row.per_minute is not None:
+        statuses.add(429)
     media = "text/event-stream" if row.media == "text/event-stream" else row.media
     operation: dict[str, Any] = {
         "operationId": row.name,

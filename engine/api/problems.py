@@ -49,6 +49,12 @@ class WrongType(UsageError):
     code = "WRONG_TYPE"
 
 
+class TooOften(SyncdeskError):
+    """More calls than the route takes; ``retry_after_s`` says when it takes the next."""
+
+    code = "TOO_OFTEN"
+
+
 class NotConfigured(SyncdeskError):
     """The route needs a setting that is not there."""
 
@@ -69,6 +75,7 @@ STATUS: tuple[tuple[type[SyncdeskError], int], ...] = (
     (Conflict, 409),
     (TooLarge, 413),
     (WrongType, 415),
+    (TooOften, 429),
     (UsageError, 400),
     (BankRefused, 422),
     (NotConfigured, 503),
@@ -101,6 +108,8 @@ def problem_response(status: int, code: str, message: str, detail: dict[str, obj
         headers["WWW-Authenticate"] = "Bearer"
     if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
         headers["Connection"] = "close"  # the rest of the body is not wanted
+    if status == HTTPStatus.TOO_MANY_REQUESTS and detail:
+        headers["Retry-After"] = str(detail["retry_after_s"])
     problem = Problem(code=code, message=message, detail=detail or {})
     return Response(msgspec.json.encode(problem), status, headers, "application/json")
 

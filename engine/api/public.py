@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine import clock
 from engine.api import actions, types
 from engine.api.context import Context
 from engine.api.hinting import Hinter
 from engine.api.missed import Missed
 from engine.api.problems import NotConfigured, Unauthorised, WrongType, problem_response
+from engine.api.rates import Rate
 from engine.api.routing import Call, Route, is_json, json_response, read_body
 from engine.api.threads import Threads
 from engine.errors import StoreUnavailable, SyncdeskError
@@ -34,6 +33,12 @@ ASKING_THREADS = 2
 ASKING_MOST = 32
 ASKING_S = 9.0
 """Plaid waits ten seconds for an answer."""
+WEBHOOKS_A_MINUTE = 60_000
+"""About what a small machine verifies and stores; more would hold up all else that it does."""
+GUESSES_A_MINUTE = 60
+"""Calls of the cron endpoint, right or wrong: its secret may be one that a person chose."""
+CALLS_A_MINUTE = 1_200
+"""Calls with a token, of each route."""
 REFUSALS_A_MINUTE = 60
 """Refused webhooks stored a minute; the rest is only counted, or a flood would fill the inbox."""
 
@@ -52,7 +57,7 @@ class Door:
         self._asked = 0
         self.hinter = Hinter()
         self._missed = Missed(self._store)
-        self._refusals = _PerMinute(REFUSALS_A_MINUTE)
+        self._refusals = Rate(REFUSALS_A_MINUTE)
 
     def close(self) -> None:
         """Give the last hints and end the threads."""
@@ -127,22 +132,6 @@ class Door:
             logger("webhook").warning("A refused webhook was not stored", code=error.code)
 
 
-class _PerMinute:
-    """At most so many a minute, counted in this process."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._left, self._minute = most, most, 0
-        self._lock = threading.Lock()
-
-    def take(self) -> bool:
-        minute = int(clock.monotonic() // 60)
-        with self._lock:
-            if minute != self._minute:
-                self._minute, self._left = minute, self._most
-            self._left -= 1
-            return self._left >= 0
-
-
 def cron_health(call: Call) -> types.Alive:
     """``GET /api/cron/sync-transactions``: tells nothing but ok."""
     return types.Alive(ok=True)
@@ -184,6 +173,7 @@ def routes(door: Door) -> list[Route]:
             body=dict[str, Any],
             errors=(401, 408, 413, 415, 503),
             limit=WEBHOOK_BYTES,
+            per_minute=WEBHOOKS_A_MINUTE,
         ),
         Route(
             method="GET",
@@ -192,6 +182,7 @@ def routes(door: Door) -> list[Route]:
             handler=cron_health,
             token=None,
             answer=types.Alive,
+            per_minute=WEBHOOKS_A_MINUTE,
         ),
         Route(
             method="POST",
@@ -202,6 +193,7 @@ def routes(door: Door) -> list[Route]:
             secret="cron",  # noqa: S106 - names the scheme
             answer=types.Done,
             errors=(401, 503),
+            per_minute=GUESSES_A_MINUTE,
         ),
         Route(
             method="POST",
@@ -212,6 +204,7 @@ def routes(door: Door) -> list[Route]:
             body=types.SyncRequest,
             answer=types.Done,
             errors=(404, 409, 503),
+            per_minute=CALLS_A_MINUTE,
         ),
         Route(
             method="GET",
@@ -220,6 +213,7 @@ def routes(door: Door) -> list[Route]:
             handler=queue_status,
             answer=types.Queues,
             errors=(503,),
+            per_minute=CALLS_A_MINUTE,
         ),
         Route(
             method="GET",
@@ -228,5 +222,6 @@ def routes(door: Door) -> list[Route]:
             handler=openapi(door),
             token=None,
             answer=dict[str, Any],
+            per_minute=CALLS_A_MINUTE,
         ),
     ]

@@ -21,6 +21,7 @@ from starlette.routing import Route as StarletteRoute
 
 from engine.api import auth, problems
 from engine.api.context import Context
+from engine.api.rates import Rate
 from engine.api.threads import Threads
 from engine.api.types import TokenKind
 from engine.errors import Forbidden, UsageError
@@ -53,6 +54,7 @@ class Route:
 
     ``handler`` runs in a thread and returns what msgspec encodes as ``answer`` (a tuple: one of them); ``raw`` serves
     what does not fit (streams, webhooks) on the event loop and does its own checks.
+    ``per_minute`` bounds the calls, of those who may call it at all where it wants a token.
     ``secret`` names what a route asks for other than a token. ``errors`` are statuses beyond
     those that every route may answer.
     """
@@ -71,6 +73,7 @@ class Route:
     media: str = "application/json"
     secret: str | None = None
     limit: int = 65_536
+    per_minute: int | None = None
 
     @property
     def name(self) -> str:
@@ -153,12 +156,16 @@ async def _choose(methods: Mapping[str, Endpoint], request: Request) -> Response
 
 
 def _endpoint(context: Context, route: Route, threads: Threads) -> Endpoint:
+    rate = Rate(route.per_minute) if route.per_minute is not None else None
+
     async def endpoint(request: Request) -> Response:
         try:
             kind = None
             if route.token is not None:
                 kind = context.tokens.kind(request.headers.get("authorization"))
                 _authorise(kind, route.token)
+            if rate is not None and not rate.take():
+                raise problems.TooOften("Too many calls; try again later.", retry_after_s=rate.wait_s())
             if route.raw is not None:
                 return await route.raw(request, context)
             call = Call(

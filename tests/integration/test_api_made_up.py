@@ -31,12 +31,12 @@ def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> It
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("listener", ["public", "admin"])
-def test_made_up_requests(api: Api, listener: str, tmp_path: Path) -> None:
-    url = str(api.endpoints.public if listener == "public" else api.endpoints.admin)
+@pytest.mark.parametrize("caller", ["cron", "operator", "admin"])
+def test_made_up_requests(api: Api, caller: str, tmp_path: Path) -> None:
+    url = str(api.endpoints.admin if caller == "admin" else api.endpoints.public)
     document = tmp_path / "openapi.json"
-    document.write_bytes((api.public if listener == "public" else api.admin).get("/api/openapi.json").content)
-    token = api.tokens.admin if listener == "admin" else CRON_SECRET
+    document.write_bytes((api.admin if caller == "admin" else api.public).get("/api/openapi.json").content)
+    token = {"cron": CRON_SECRET, "operator": api.tokens.of("operate"), "admin": api.tokens.admin}[caller]
     ran = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")), "run", str(document), "--url", url,

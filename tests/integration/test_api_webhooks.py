@@ -17,6 +17,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from engine.api.public import CALLS_A_MINUTE, GUESSES_A_MINUTE
 from tests.support import api as support
 from tests.support.api import Api, relay_signature
 from tests.support.wait import until
@@ -299,6 +300,26 @@ def test_cron_wants_its_secret(api: Api, database_url: str, redis_url: str, name
     ) as unset:
         assert unset.public.get(path).status_code == 200
         assert unset.public.post(path, headers={"Authorization": "Bearer None"}).status_code == 503
+
+
+def test_the_cron_secret_cannot_be_guessed_fast(api: Api) -> None:
+    path = "/api/cron/sync-transactions"
+    guesses = [api.public.post(path, headers={"Authorization": f"Bearer {n}"}) for n in range(GUESSES_A_MINUTE + 60)]
+    assert {answer.status_code for answer in guesses} == {401, 429}
+    refused = guesses[-1]
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "TOO_OFTEN"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    right = [api.public.post(path, headers={"Authorization": "Bearer cron-secret"}) for _ in range(20)]
+    assert 429 in {answer.status_code for answer in right}, "else a right guess would tell itself"
+    assert api.public.get(path).status_code == 200
+
+
+def test_strangers_do_not_use_up_the_operators_calls(api: Api) -> None:
+    path, operate = "/api/queue/status", {"Authorization": f"Bearer {api.tokens.of('operate')}"}
+    for _ in range(CALLS_A_MINUTE + 10):
+        assert api.public.get(path).status_code == 401
+    assert api.public.get(path, headers=operate).status_code == 200
 
 
 def test_manual_sync_and_queue_status_want_a_token(api: Api) -> None:

@@ -6,12 +6,14 @@ import threading
 
 import pytest
 
+from engine import clock
 from engine.api import guard, phrases, problems, types
 from engine.api.admin_operation import _check_trigger
 from engine.api.auth import RANK, Tokens, allowed, new_token
 from engine.api.hinting import Hinter
 from engine.api.overview import NOTHING, causes
 from engine.api.problems import status_of
+from engine.api.rates import Rate
 from engine.api.threads import Threads
 from engine.errors import (
     BrokerUnavailable,
@@ -69,6 +71,7 @@ def test_hosts_are_exact() -> None:
         (Forbidden("x"), 403),
         (NotFound("x"), 404),
         (problems.TooSlow("x"), 408),
+        (problems.TooOften("x"), 429),
         (Conflict("x"), 409),
         (problems.TooLarge("x"), 413),
         (problems.WrongType("x"), 415),
@@ -172,6 +175,18 @@ def test_causes_name_what_is_wrong_and_its_cure() -> None:
     assert [cause.code for cause in found] == ["CRASH_LOOP", "INVALID_API_KEYS", "NO_WORKERS", "HIGH_FAILURE_RATE"]
     assert all(cause.action for cause in found)
     assert causes(facts, status, rows, None)[0].code == "QUEUE_LOST"
+
+
+def test_a_rate_lets_a_minutes_calls_pass_and_fills_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    rate = Rate(60)
+    assert [rate.take() for _ in range(62)] == [True] * 60 + [False] * 2
+    assert rate.wait_s() == 1
+    now += 3
+    assert [rate.take() for _ in range(4)] == [True] * 3 + [False]
+    now += 3600
+    assert sum(rate.take() for _ in range(100)) == 60
 
 
 def test_threads_are_bounded_reused_and_abandoned() -> None:
