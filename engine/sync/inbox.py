@@ -20,7 +20,7 @@ from engine.errors import BrokerUnavailable, SecretError, SettingsError
 from engine.logs import logger
 from engine.plaid.errors import POLICIES, PlaidError, react
 from engine.plaid.table import STUCK
-from engine.plaid.types import Webhook
+from engine.plaid.types import ItemInfo, Webhook
 from engine.plaid.webhooks import Refused, Verified
 from engine.sync.deps import Deps, Store
 
@@ -251,13 +251,18 @@ def _item_error(event: _Event) -> Processed:
 
 
 def _well(event: _Event) -> bool:
-    """Whether Plaid says (free) that the item is not in trouble: the webhook is a straggler from before a repair."""
+    """Whether Plaid says that the item is not in trouble: the webhook is a straggler from before a repair."""
+    info = _told(event)
+    return info is not None and (info.error is None or react(info.error.error_code, info.error.error_type) not in STUCK)
+
+
+def _told(event: _Event) -> ItemInfo | None:
+    """What Plaid says (free) of the item at this moment; None where it cannot be asked."""
     try:
         item = event.deps.store.call("item_token", item=event.item_id)
-        info = event.deps.plaid.item_get(event.deps.token(item, event.item_id))
+        return event.deps.plaid.item_get(event.deps.token(item, event.item_id))
     except (PlaidError, SecretError, SettingsError):
-        return False
-    return info.error is None or react(info.error.error_code, info.error.error_type) not in STUCK
+        return None
 
 
 def _repaired(event: _Event) -> Processed:
@@ -266,8 +271,13 @@ def _repaired(event: _Event) -> Processed:
 
 
 def _expiring(event: _Event) -> Processed:
-    said = event.said
-    _set(event, "expiring", said.webhook_code, expires=said.consent_expiration_time or said.disconnect_time)
+    from engine.sync.linking import renewed
+
+    said, info = event.said, _told(event)
+    until = said.consent_expiration_time or said.disconnect_time
+    # A straggler from before the consent was renewed warns of nothing.
+    if info is None or not info.consent_expiration_time or not renewed(until, info):
+        _set(event, "expiring", said.webhook_code, expires=until)
     return _DONE
 
 

@@ -324,7 +324,7 @@ def probe(deps: Deps, item_id: str) -> str | None:
         return refusal.plaid_code
     code = info.error.error_code if info.error else None
     if info.error is None or react(info.error.error_code, info.error.error_type) not in STUCK:
-        code = item["state_code"] if item["state"] == "expiring" and not _renewed(item, info) else None
+        code = item["state_code"] if item["state"] == "expiring" and not renewed(item["expires_at"], info) else None
     if code is None:
         mended(deps, item_id, "probe")
     else:
@@ -332,11 +332,11 @@ def probe(deps: Deps, item_id: str) -> str | None:
     return code
 
 
-def _renewed(item: dict[str, Any], info: ItemInfo) -> bool:
+def renewed(expires_at: str | None, info: ItemInfo) -> bool:
     """Whether what would have expired does not any more: consent reaches further, or the day went by without harm."""
-    if item["expires_at"] is None:
+    if expires_at is None:
         return False
-    known = clock.parse(item["expires_at"])
+    known = clock.parse(expires_at)
     try:
         told = clock.parse(info.consent_expiration_time) if info.consent_expiration_time else known
     except ValueError:

@@ -175,6 +175,18 @@ def test_consent_that_was_renewed_ends_the_warning(world: World, bank: ScriptedP
     assert world.row()["state"] == "healthy"
 
 
+def test_a_warning_that_comes_after_the_renewal_warns_of_nothing(world: World, bank: ScriptedPlaid) -> None:
+    ends = clock.now() + dt.timedelta(days=7)
+    told = {**ITEM, "consent_expiration_time": (ends + dt.timedelta(days=360)).isoformat()}
+    bank.handlers["/item/get"] = lambda body: {"item": told, "request_id": "r"}
+    handle(world, "ITEM", "PENDING_EXPIRATION", consent_expiration_time=ends.isoformat())
+    assert world.row()["state"] == "healthy"
+    assert world.rows("select id from syncdesk.outbox where kind = 'item_state'") == []
+    told["consent_expiration_time"] = ends.isoformat()
+    handle(world, "ITEM", "PENDING_EXPIRATION", consent_expiration_time=ends.isoformat())
+    assert world.row()["state"] == "expiring"
+
+
 def test_a_bank_that_expires_is_looked_at_once_a_day_though_it_syncs(world: World, bank: ScriptedPlaid) -> None:
     expiring(world)
     assert hours_to_probe(world) == 24
