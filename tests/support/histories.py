@@ -83,7 +83,7 @@ class Servers:
 def servers(store: Transport, database_url: str, bank: RunningBank) -> Iterator[Servers]:
     """Over a running database and bank."""
     given = settings(
-        plaid_url=bank.url, plaid_item_limit=30, backoff_first_s=15.0, max_attempts=2, lease_s=8.0, keep_failed=10_000
+        plaid_url=bank.url, plaid_item_limit=200, backoff_first_s=15.0, max_attempts=2, lease_s=8.0, keep_failed=10_000
     )
     plaid = PlaidClient(given)
     leases = LeaseKeeper(store, given.lease_s)
@@ -433,7 +433,8 @@ class History:
         ]
         waiting = [int(client.llen(keys.ring(queue, lane))) for queue in QUEUES for lane in LANES]
         found = self.shared.store.call("unfinished")
-        return not any(live + waiting) and not (found["items"] or found["inbox"] or found["outbox"])
+        held = self.shared.rows("select 1 from syncdesk.item_leases where expires_at > clock_timestamp()")
+        return not any([*live, *waiting, *held]) and not (found["items"] or found["inbox"] or found["outbox"])
 
     # ------------------------------------------------------------ small things
 
