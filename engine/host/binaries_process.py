@@ -28,6 +28,11 @@ _POLL_S = 0.005
 _LOG_LIMIT = 4_000_000
 #: Start times of one process, read twice, differ by the rounding of the system's clock ticks.
 _SAME_START_S = 0.5
+#: Waits for a line, then becomes the program, with the same pid and start time; at the end of its input it ends.
+_GATE = 'read -r go && exec "$0" "$@" </dev/null'
+
+Launched = Callable[[int, float], None]
+"""Is told pid and start time of a process before its program runs."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +78,22 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"}
 
 
-def launch(command: Sequence[str], log: Path, account: Account | None) -> Server:
+def launch(command: Sequence[str], log: Path, account: Account | None, launched: Launched | None = None) -> Server:
     """Start a program in a session of its own, so that Ctrl+C reaches the host alone and the host ends it in order.
+
+    It runs only when ``launched`` has returned: a host that is killed at any moment leaves no program behind that
+    nobody knows of, for what was to become it ends with our end of its pipe.
 
     Raises:
         StartError: the program cannot be run or the log not be written.
     """
     try:
+        os.stat(command[0])
         rotate(log)
         with open(log, "ab", opener=_private) as output:
             child = subprocess.Popen(
-                list(command),
-                stdin=subprocess.DEVNULL,
+                _gated(command),
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 cwd="/" if sys.platform != "win32" else None,
@@ -95,9 +104,24 @@ def launch(command: Sequence[str], log: Path, account: Account | None) -> Server
         raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
     # Looked up before it is reaped: one that ended at once is then still known, and `Server.ended` tells its code.
     started = known(child.pid, child)
+    if launched is not None:
+        launched(started.pid, started.started)
+    _let_go(child)
     # Otherwise it would be a zombie for whoever looks from outside until the host asks for its code.
     threading.Thread(target=child.wait, name=f"reap-{child.pid}", daemon=True).start()
     return started
+
+
+def _gated(command: Sequence[str]) -> list[str]:
+    # Windows has no such shell and needs none: there a job object holds what the keeper was told of.
+    return list(command) if sys.platform == "win32" else ["/bin/sh", "-c", _GATE, *command]
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):  # ended already
+        if child.stdin is not None:
+            with child.stdin as pipe:
+                pipe.write(b"go\n")
 
 
 def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
@@ -113,26 +137,14 @@ def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
         raise StartError(f"The process {pid} ended at once.") from error
 
 
-def run(command: Sequence[str], log: Path, account: Account | None, text: str | None = None) -> int:
-    """Run a program to its end with its output in ``log``; the exit code.
+def run(command: Sequence[str], log: Path, account: Account | None, launched: Launched | None = None) -> int:
+    """Run a program as `launch` does, and to its end; the exit code.
 
     Raises:
         StartError: the program cannot be run or the log not be written.
     """
-    try:
-        with open(log, "ab", opener=_private) as output:
-            done = subprocess.run(
-                list(command),
-                input=text.encode() if text else b"",
-                stdout=output,
-                stderr=output,
-                env=clean_environment(),
-                check=False,
-                **_apart(account),
-            )
-            return int(done.returncode)
-    except OSError as error:
-        raise StartError(f"Cannot start {command[0]}: {error.strerror}. Its log is {log}.", log=str(log)) from error
+    child = launch(command, log, account, launched).child
+    return child.wait() if child is not None else -1
 
 
 def _apart(account: Account | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,7 @@ def main(profile: Profile) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the host alone decides, by the pipe
     host = os.getppid()
-    lock = filelock.FileLock(lock_file(profile))
-    with lock.acquire(timeout=30):
+    with _locked(profile):
         wards: dict[int, Ward] = {}
         job = _job()
         for message in _messages():
@@ -82,9 +81,22 @@ def main(profile: Profile) -> int:
 _HOST = "SYNCDESK_HOST_PID"
 
 
+@contextlib.contextmanager
+def _locked(profile: Profile) -> Iterator[None]:
+    """Hold the keeper's lock; without it where it cannot be had: the parts are ended all the same."""
+    lock = filelock.FileLock(lock_file(profile))
+    with contextlib.suppress(OSError, filelock.Timeout):
+        lock.acquire(timeout=30)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _forget(profile: Profile, host: int) -> None:
     discovery.clear(profile, host)
-    wards_file(profile).unlink(missing_ok=True)
+    if all(ward.process() is None for ward in _left(profile)):  # else it is the next engine's already
+        wards_file(profile).unlink(missing_ok=True)
 
 
 def _messages() -> Iterable[dict[str, Any]]:
@@ -122,7 +134,7 @@ class Keeper:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._wards: dict[str, Ward] = {}
+        self._wards: dict[int, Ward] = {}
         self._lock = threading.Lock()
         self._child: Child | None = None
         self._ending = threading.Event()
@@ -142,12 +154,14 @@ class Keeper:
         threading.Thread(target=self._watch, name="keeper-watch", daemon=True).start()
 
     def add(self, role: str, pid: int, started: float) -> None:
-        """Tell it of a part that was started just now; a part of the same role is replaced."""
+        """Tell it of a part that was started just now."""
         with self._lock:
-            ward = self._wards[role] = Ward(role, pid, started)
+            living = {known.pid: known for known in self._wards.values() if known.process() is not None}
+            ward = Ward(role, pid, started)
+            self._wards = {**living, pid: ward}
+            self._write()  # first: a start that comes before a slow keeper has read its pipe then knows it too
             if self._child is not None:
                 self._child.send(asdict(ward))
-            self._write()
 
     def left(self) -> list[psutil.Process]:
         """Parts that still run."""

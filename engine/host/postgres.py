@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -64,7 +63,7 @@ class _Place:
 class Postgres:
     """One profile's Postgres. ``home`` names other programs than the wheel's; not ``durable``: for throw-away data.
 
-    ``launched`` is told pid and start time of each server at once, long before it is ready.
+    ``launched`` is told pid and start time of initdb and of each server before they run.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Postgres:
         *,
         home: Path | None = None,
         durable: bool = True,
-        launched: Callable[[int, float], None] | None = None,
+        launched: server.Launched | None = None,
     ) -> None:
         self.profile = profile
         self.log = profile.logs / "postgres.log"
@@ -166,7 +165,7 @@ class Postgres:
             "-N",  # written to disk below, while the engine starts already
         ]
         before = server.log_size(self.log)
-        code = server.run(command, self.log, place.account)
+        code = server.run(command, self.log, place.account, self._launched)
         secret.unlink(missing_ok=True)
         if code != 0:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -175,15 +174,18 @@ class Postgres:
         if self._durable:
             sync = [binaries.program(place.home, "initdb"), "--sync-only", "-D", str(place.data)]
             threading.Thread(
-                target=_run_quietly, args=(sync, self.log, place.account), name="initdb-sync", daemon=True
+                target=self._run_quietly, args=(sync, place.account), name="initdb-sync", daemon=True
             ).start()
+
+    def _run_quietly(self, command: list[str], account: binaries.Account | None) -> None:
+        """Write the fresh files to disk beside everything else. That it fails when the profile goes is no news."""
+        with contextlib.suppress(StartError):
+            server.run(command, self.log, account, self._launched)
 
     def _run(self, place: _Place, sockets: Path | None, port: int, deadline: float) -> server.Server:
         while True:
             before = server.log_size(self.log)
             started = self._launch(place, self._options(place.major, sockets, port), deadline)
-            if self._launched is not None:
-                self._launched(started.pid, started.started)
             data, pid = place.data, started.pid
             if server.wait_until(lambda: _ready(data, pid), started, deadline - clock.monotonic()):  # noqa: B023
                 return started
@@ -197,12 +199,15 @@ class Postgres:
         line = [f"-c{name}={value}" for name, value in options.items()]
         if sys.platform != "win32":
             command = [binaries.program(place.home, "postgres"), "-D", str(place.data), *line]
-            return server.launch(command, self.log, place.account)
+            return server.launch(command, self.log, place.account, self._launched)
         # pg_ctl gives up an administrator's rights, with which postgres refuses to run.
         quoted = " ".join(f'"{option}"' for option in line)
         control = [binaries.program(place.home, "pg_ctl"), "start", "-W", "-D", str(place.data)]
         server.run([*control, "-l", str(self.log), "-o", quoted], self.log, None)
-        return _await_pid(place.data, deadline)
+        started = _await_pid(place.data, deadline)
+        if self._launched is not None:
+            self._launched(started.pid, started.started)
+        return started
 
     def _options(self, major: int, sockets: Path | None, port: int) -> dict[str, str]:
         options = dict(_SETTINGS, port=str(port))
@@ -289,12 +294,6 @@ def _end_orphan(data: Path) -> None:
 
 def _end(process: psutil.Process, deadline_s: float) -> None:
     server.end(process, signal.SIGINT, deadline_s)  # SIGINT is Postgres' fast shutdown
-
-
-def _run_quietly(command: list[str], log: Path, account: binaries.Account | None) -> None:
-    """Write the fresh files to disk beside everything else. That it fails when the profile goes is no news."""
-    with contextlib.suppress(StartError):
-        server.run(command, log, account)
 
 
 def _await_pid(data: Path, deadline: float) -> server.Server:

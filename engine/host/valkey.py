@@ -11,7 +11,6 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from engine import clock
@@ -44,7 +43,7 @@ aof-load-truncated yes
 class Valkey:
     """One profile's broker. ``program`` names another server than the wheel's; not ``durable``: keeps no file.
 
-    ``launched`` is told pid and start time of each server at once, long before it is ready.
+    ``launched`` is told pid and start time of each server before its program runs.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Valkey:
         *,
         program: Path | None = None,
         durable: bool = True,
-        launched: Callable[[int, float], None] | None = None,
+        launched: server.Launched | None = None,
     ) -> None:
         self.profile = profile
         self.log = profile.logs / "valkey.log"
@@ -133,9 +132,7 @@ class Valkey:
     def _try(self, deadline: float, keep_port: bool) -> bool:
         if self._port is None or not keep_port:
             self._port = server.free_port()
-        started = server.launch(self._command(), self.log, None)
-        if self._launched is not None:
-            self._launched(started.pid, started.started)
+        started = server.launch(self._command(), self.log, None, self._launched)
         if not server.wait_until(self._answers, started, deadline - clock.monotonic()):
             server.end(started.process, signal.SIGTERM, 1)
             return False

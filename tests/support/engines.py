@@ -122,6 +122,18 @@ class Engine:
             keeper.clean_up(self.profile)
 
 
+def processes_of(profile: Profile) -> list[list[str]]:
+    """The command line of every process that has the profile's folder there, in its environment, or as its own."""
+    roots = {str(profile.root), str(profile.root.resolve()), str((profile.root / "pg").resolve())}
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if any(root in word for root in roots for word in (*words, process.cwd(), *process.environ().values())):
+                found.append(words)
+    return found
+
+
 def _zombie(process: psutil.Process) -> bool:
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,44 @@
+"""A host, a keeper or a part that is killed: nothing stays behind, and the engine goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import killed_at
+from tests.support.engines import NO_BANK, Engine, engine, processes_of
+from tests.support.wait import until
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+@pytest.fixture
+def idle() -> Iterator[Engine]:
+    """An engine without a bank, not started."""
+    with engine(**NO_BANK) as made:
+        yield made
+
+
+STARTED = {"keeper": "keeper", "broker": "/valkey-server", "initdb": "/initdb", "database": "/postgres", "pool": "sync"}
+_MOMENTS = [
+    (part, moment)
+    for part in STARTED
+    for moment in killed_at.MOMENTS
+    if part != "keeper" or moment == "spawned"  # it is told of, not told
+]
+
+
+@pytest.mark.parametrize(("part", "moment"), _MOMENTS, ids=["-".join(found) for found in _MOMENTS])
+def test_killed_at_any_moment_of_its_start_it_leaves_nothing_behind(idle: Engine, part: str, moment: str) -> None:
+    command = [sys.executable, "-P", str(Path(killed_at.__file__)), STARTED[part], moment, "up"]
+    done = subprocess.run(
+        command, cwd=idle.profile.root, env=idle.environment, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    until(lambda: not processes_of(idle.profile), 20, "the end of every process")
