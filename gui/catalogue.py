@@ -48,6 +48,11 @@ def pages(desk: Desk, linking: Linking) -> list[Made]:
 
         return SchedulePage(desk)
 
+    def webhooks() -> Page:
+        from gui.pages.webhooks import WebhooksPage
+
+        return WebhooksPage(desk)
+
     return [
         Made(Entry("overview", "Overview", "nav-overview"), lambda: OverviewPage(desk, linking)),
         Made(Entry("jobs", "Jobs", "nav-jobs"), jobs),
@@ -55,4 +60,5 @@ def pages(desk: Desk, linking: Linking) -> list[Made]:
         Made(Entry("bills", "Bills", "nav-bills"), bills),
         Made(Entry("workers", "Workers", "nav-workers", "Engine"), workers),
         Made(Entry("schedule", "Schedule", "nav-schedule"), schedule),
+        Made(Entry("webhooks", "Webhooks", "nav-webhooks"), webhooks),
     ]

@@ -93,7 +93,13 @@ def boxes(columns: Sequence[Column], width: int, edge: int) -> list[QRectF]:
 class Head(QWidget):
     """The titles over a list, 32 high."""
 
-    def __init__(self, columns: Sequence[Column], edge: int = 24, background: str = "bg.surface") -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column] | Callable[[int], Sequence[Column]],
+        edge: int = 24,
+        background: str = "bg.surface",
+    ) -> None:
+        """``columns``: where they depend on the width, a function of it."""
         super().__init__()
         self._theme, self._columns, self.edge, self._background = themes.current(), columns, edge, background
         self.over: QListView | None = None
@@ -106,7 +112,8 @@ class Head(QWidget):
             painter.fillRect(self.rect(), theme.color(self._background))
         painter.fillRect(0, self.height() - 1, self.width(), 1, theme.color("border.default"))
         wide = self.over.viewport().width() if self.over is not None else self.width()
-        for column, box in zip(self._columns, boxes(self._columns, wide, self.edge), strict=True):
+        columns = self._columns(wide) if callable(self._columns) else self._columns
+        for column, box in zip(columns, boxes(columns, wide, self.edge), strict=True):
             room = QRectF(box.x(), 0, box.width(), self.height() - 1)
             if column.sorted:
                 mark = theme.color("text.muted")

@@ -36,7 +36,7 @@ ICONS = {
     "workers": "nav-workers",
     "schedule": "nav-schedule",
 }
-PAGES = {"workers": "workers", "schedule": "schedule", "queue": "jobs", "plaid": "banks"}
+PAGES = {"workers": "workers", "schedule": "schedule", "queue": "jobs", "plaid": "banks", "webhooks": "webhooks"}
 
 
 class Figure(QWidget):

@@ -61,6 +61,10 @@ def _first(view: str) -> Callable[[Shell], None]:
     return choose
 
 
+def _search(words: str) -> Callable[[Shell], None]:
+    return lambda window: window.page.search.setText(words)  # type: ignore[attr-defined]
+
+
 def _scrolled(window: Shell) -> None:
     window.page.job_list.verticalScrollBar().setValue(1400)  # type: ignore[attr-defined]
 
@@ -108,6 +112,12 @@ PICTURES = [
     Picture("workers", "normal", "workers"),
     Picture("workers-trouble", "trouble", "workers"),
     Picture("schedule", "normal", "schedule", then=_first("view")),
+    Picture("webhooks", "normal", "webhooks"),
+    Picture("webhooks-refused", "normal", "webhooks", "697"),
+    Picture("webhooks-detail", "normal", "webhooks", then=_first("view")),
+    Picture("webhooks-narrow", "normal", "webhooks", size=(960, 600)),
+    Picture("webhooks-empty", "empty", "webhooks"),
+    Picture("webhooks-nothing", "normal", "webhooks", then=_search("coffee")),
     Picture("toast", "normal", "overview", then=_toast),
 ]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from engine import clock
 from engine.api import types, types_bulk
+from engine.api.types_webhooks import Webhook, WebhookDetail, WebhookPage
 
 Scene = Literal["empty", "normal", "trouble", "full"]
 NAMES = [
@@ -65,12 +66,16 @@ class World:
             "/api/items": self.item_page,
             "/api/bills": self.bill_page,
             "/api/bills/review": self.review,
+            "/api/webhooks": self.webhook_page,
             "/api/workers": lambda _q: self.workers(),
             "/api/schedule": lambda _q: self.schedule(),
         }
         routes |= {f"/api/jobs/{self.job(place).id}": lambda _q, place=place: self.detail(place) for place in range(30)}
         routes |= {f"/api/items/{item.id}": lambda _q, item=item: self.item_detail(item) for item in self.items}
         routes |= {f"/api/bills/bill{place}": lambda _q, place=place: self.bill_detail(place) for place in range(18)}
+        routes |= {
+            f"/api/webhooks/{hook.id}": lambda _q, hook=hook: self.webhook_detail(hook) for hook in self.webhooks()
+        }
         return routes
 
     # ------------------------------------------------------------ overview
@@ -244,6 +249,45 @@ class World:
             tries = [types.Attempt(1, at(490), 1100.0, "done", None, None, "w1")]
             return types.JobDetail(job, tries, thread[:3], {}, "Done", "The job went through.", None, [])
         return types.JobDetail(job, tries, thread, {}, error.title, error.sentence, None, ["retry", "discard"])
+
+    # ------------------------------------------------------------ webhooks
+
+    def webhooks(self) -> list[Webhook]:
+        if self.scene == "empty":
+            return []
+        news = ("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE")
+        told: list[tuple[int, str, str, str, str, str | None, int]] = [
+            (3, "processed", "jwt", *news, None, 10),
+            (3, "processed", "jwt", "TRANSACTIONS", "DEFAULT_UPDATE", None, 10),
+            (214, "processed", "hmac", *news, None, 11),
+            (372, "refused", "", "", "", "no signature", -1),
+            (740, "received", "jwt", "ITEM", "NEW_ACCOUNTS_AVAILABLE", None, 13),
+            (850, "duplicate", "jwt", *news, None, 1),
+            (2_210, "processed", "jwt", "ITEM", "PENDING_DISCONNECT", None, 4),
+            (3_300, "refused", "", *news, "a signature older than five minutes", -1),
+            (4_980, "unhandled", "jwt", "HOLDINGS", "DEFAULT_UPDATE", "Syncdesk does not know this webhook yet", 10),
+            (9_000, "processed", "replay", *news, None, 9),
+            (90_000, "failed", "jwt", "ITEM", "ERROR", "the database did not answer", 8),
+            (91_000, "processed", "jwt", *news, None, 12),
+        ]
+        return [
+            Webhook(
+                str(700 - place), at(ago), state, reason, by or None, kind, code, f"item{bank}" if bank >= 0 else None,  # type: ignore[arg-type]
+                f"p{bank}" if bank >= 0 else None, NAMES[bank] if bank >= 0 else None,
+                None if state == "received" else at(ago), "699" if state == "duplicate" or by == "replay" else None,
+                "c",
+            )
+            for place, (ago, state, by, kind, code, reason, bank) in enumerate(told)
+        ]  # fmt: skip
+
+    def webhook_page(self, query: dict[str, str]) -> WebhookPage:
+        wanted, asked = query.get("state"), query.get("q", "").lower()
+        hooks = [hook for hook in self.webhooks() if wanted in {None, hook.state}]
+        return WebhookPage([hook for hook in hooks if asked in f"{hook.code} {hook.institution}".lower()])
+
+    def webhook_detail(self, hook: Webhook) -> WebhookDetail:
+        body = f'{{"webhook_type": "{hook.type}", "webhook_code": "{hook.code}", "item_id": "{hook.plaid_item_id}"}}'
+        return WebhookDetail(hook, body, 1, [other for other in self.webhooks() if other.repeats == hook.id])
 
     # ------------------------------------------------------------ banks
 
