@@ -8,6 +8,7 @@ from engine.errors import SyncdeskError
 from engine.logs import logger
 from engine.plaid.pages import account_json
 from engine.sync import postings
+from engine.sync.address import point_webhooks
 from engine.sync.deps import Deps
 from engine.sync.rematch import rematch
 
@@ -17,14 +18,20 @@ log = logger("sync")
 def refresh(deps: Deps, item_id: str, correlation: str) -> dict[str, Any]:
     """Read the accounts at Plaid (cached there, free); ids that appeared, vanished, were replaced.
 
+    Plaid is told our webhook address if the item still has another one.
+
     Raises:
         PlaidError: Plaid did not give the list; nothing changed.
     """
     item = deps.store.call("item_token", item=item_id)
-    answer = deps.plaid.accounts_get(deps.token(item, item_id))
+    token = deps.token(item, item_id)
+    answer = deps.plaid.accounts_get(token)
     seen: dict[str, Any] = deps.store.call(
         "accounts_seen", item=item_id, accounts=[account_json(account) for account in answer.accounts]
     )
+    address = point_webhooks(deps, token, answer.item)
+    if address != answer.item.webhook:
+        deps.store.call("item_webhook", item=item_id, url=address)
     if seen["rematch"]:
         rematch(deps.store, seen["user_id"], correlation=correlation, mode=deps.settings.matching)
     if deps.publish is not None and (seen["appeared"] or seen["vanished"]):

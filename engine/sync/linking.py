@@ -17,6 +17,7 @@ from engine.plaid.pages import account_json
 from engine.plaid.table import STUCK
 from engine.plaid.types import Account, Exchanged, ItemInfo
 from engine.sync.accounts import refresh_or_later
+from engine.sync.address import point_webhooks
 from engine.sync.deps import Deps
 from engine.sync.inbox import tell
 
@@ -124,7 +125,7 @@ def _store(
         environment=deps.settings.plaid_env,
         access_token=sealed,
         access_key_id=key_id,
-        webhook_url=_point_webhooks(deps, exchanged, info),
+        webhook_url=point_webhooks(deps, exchanged.access_token, info),
         accounts=[account_json(account) for account in accounts],
         correlation=correlation,
     )
@@ -132,18 +133,6 @@ def _store(
     tell(deps, item_id, answer, "link", correlation)
     log.info("A bank was linked", item=item_id, correlation=correlation)
     return item_id
-
-
-def _point_webhooks(deps: Deps, exchanged: Exchanged, info: ItemInfo) -> str | None:
-    wanted = deps.settings.webhook_url
-    if not wanted or info.webhook == wanted:
-        return info.webhook
-    try:
-        return deps.plaid.item_webhook_update(exchanged.access_token, wanted).webhook
-    except PlaidError as error:
-        # The schedule still finds every change.
-        log.warning("Plaid did not take our webhook address for a new link", code=error.plaid_code)
-        return info.webhook
 
 
 def _stored(deps: Deps, exchanged: Exchanged) -> str | None:

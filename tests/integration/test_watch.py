@@ -129,6 +129,29 @@ def test_the_list_of_accounts_is_read_once_a_day(world: World, plaid: ScriptedPl
     assert world.deps.store.call("accounts_due", limit=9)["items"] == []
 
 
+def test_an_address_that_changed_is_told_with_the_next_look(store: Transport, database_url: str) -> None:
+    old, ours = "http://127.0.0.1:9/old", "http://127.0.0.1:9/hook"
+    with running_bank() as bank:
+        world = World(deps(store, bank.url), database_url)
+        world.item = linking.link(world.deps, bank.public_token(living=False, days=5, webhook=old))
+        bank.do("ready", item_id=world.row()["plaid_item_id"])
+        world.run("link")
+        assert world.row()["webhook_url"] == old
+        world.deps.plaid.close()
+        world.deps = deps(store, bank.url, webhook_url=ours)
+        world.execute("update syncdesk.items set accounts_at = null")
+        accounts.watch(world.deps, "c")
+        [item] = bank.get("items")["items"]
+        assert (world.row()["webhook_url"], item["webhook"]) == (ours, ours)
+        # Once: the next look finds nothing to tell. A new link is told at once.
+        world.execute("update syncdesk.items set accounts_at = null")
+        accounts.watch(world.deps, "c")
+        linking.link(world.deps, bank.public_token(living=False, days=5))
+        told = bank.get("requests", path="/item/webhook/update")["requests"]
+        assert [each["item_id"] for each in told] == [item["item_id"], bank.get("items")["items"][1]["item_id"]]
+        world.deps.plaid.close()
+
+
 def test_accounts_that_change_at_the_bank(store: Transport, database_url: str) -> None:
     with running_bank() as bank:
         world = World(deps(store, bank.url), database_url)
