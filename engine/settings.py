@@ -117,6 +117,19 @@ class Settings:
     notification_concurrency: int = _setting(
         2, "SYNCDESK_NOTIFICATION_CONCURRENCY", "Notifications at a time, whole install", low=1, high=200
     )
+    sync_per_minute: int = _setting(
+        0,
+        "SYNCDESK_SYNC_PER_MINUTE",
+        "Syncs started a minute, whole install; 0: as Plaid allows",
+        low=0,
+        high=1_000_000,
+    )
+    webhook_per_minute: int = _setting(
+        0, "SYNCDESK_WEBHOOK_PER_MINUTE", "Webhooks started a minute, whole install; 0: any", low=0, high=1_000_000
+    )
+    notification_per_minute: int = _setting(
+        0, "SYNCDESK_NOTIFICATION_PER_MINUTE", "Notices started a minute, whole install; 0: any", low=0, high=1_000_000
+    )
     sync_threads: int = _setting(5, "SYNCDESK_SYNC_THREADS", "Threads of one sync worker process", low=1, high=64)
     event_threads: int = _setting(10, "SYNCDESK_EVENT_THREADS", "Threads of one event worker process", low=1, high=64)
     max_attempts: int = _setting(4, "SYNCDESK_MAX_ATTEMPTS", "Attempts of a job, the first included", low=1, high=20)

@@ -57,14 +57,18 @@ class Control:
     def _set(self, queue: str, **fields: str) -> None:
         if queue not in QUEUES:
             raise UsageError(f"There is no queue {queue!r}.", queue=queue)
-        with translated():
-            self._client.hset(self._keys.limits, mapping={f"{queue}:{name}": value for name, value in fields.items()})
-            self._client.publish(self._keys.wake(queue), "1")
+        self._put(queue, fields)  # at once, also while Postgres is away
         if self._store is not None:
             # Only what a person changed: the rest goes on following the settings.
             kept = self._store.call("settings_get", key=f"queue.{queue}") or {}
             self._store.call("setting_put", key=f"queue.{queue}", value=kept | fields, who="operator")
+            self._put(queue, fields)  # a reconciler may have put what was kept before
         events.publish(self._client, self._keys, "queues", queue)
+
+    def _put(self, queue: str, fields: dict[str, str]) -> None:
+        with translated():
+            self._client.hset(self._keys.limits, mapping={f"{queue}:{name}": value for name, value in fields.items()})
+            self._client.publish(self._keys.wake(queue), "1")
 
     # ------------------------------------------------------------ jobs
 

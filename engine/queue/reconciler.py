@@ -46,7 +46,7 @@ class Reconciler:
         while True:
             page = self._store.call("unfinished", after=after, limit=PAGE)
             if not after:
-                self._restore(page["limits"], page["weights"])
+                self._restore(page)
             count += self._put(page)
             full = False
             for name, key in (("items", "item"), ("inbox", "inbox"), ("outbox", "outbox")):
@@ -95,7 +95,15 @@ class Reconciler:
                 self._client.delete(key)
             return bool(self._client.set(key, "1", nx=True, px=lasts_ms))
 
-    def _restore(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
+    def _restore(self, page: dict[str, Any]) -> None:
+        """Put limits and weights, until what was put is still what Postgres has: a person changes both one by one."""
+        put = None
+        while put != (found := (page["limits"], page["weights"])):
+            self._put_limits(*found)
+            put = found
+            page = self._store.call("unfinished", after={}, limit=1)
+
+    def _put_limits(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
         fields: dict[Any, Any] = dict(self._defaults)
         for queue in QUEUES:
             kept = (limits or {}).get(f"queue.{queue}") or {}
