@@ -182,7 +182,9 @@ def start(deps: Deps, user: str | None = None, item_id: str | None = None) -> Li
         if item["removed"]:
             raise Conflict("This bank link was removed; link the bank anew.")
         request["access_token"] = deps.token(item, item_id)
-        request["update"] = {"account_selection_enabled": item["state_code"] in _CHOOSE}
+        # A link that is well is only updated to choose among its accounts, as after NEW_ACCOUNTS_AVAILABLE.
+        chooses = item["state"] == "healthy" or item["state_code"] in _CHOOSE
+        request["update"] = {"account_selection_enabled": chooses}
     made = deps.plaid.link_token_create(request)
     if not made.hosted_link_url:
         raise Conflict("Plaid gave no page to sign in on; its dashboard shows whether Hosted Link is enabled.")
@@ -191,7 +193,7 @@ def start(deps: Deps, user: str | None = None, item_id: str | None = None) -> Li
     return LinkStart(session=session, url=made.hosted_link_url)
 
 
-_CHOOSE = ("NEW_ACCOUNTS_AVAILABLE", "ACCESS_NOT_GRANTED", "NO_ACCOUNTS", "NO_AUTH_ACCOUNTS", "USER_ACCOUNT_REVOKED")
+_CHOOSE = ("ACCESS_NOT_GRANTED", "NO_ACCOUNTS", "NO_AUTH_ACCOUNTS", "USER_ACCOUNT_REVOKED")
 
 
 def follow(deps: Deps, session: str) -> LinkState:

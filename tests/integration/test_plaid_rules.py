@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -211,20 +212,24 @@ def test_no_number_of_pages_is_too_many(store: Transport, database_url: str, ban
     assert sorted(world.live()) == sorted(bank.truth(world.row()["plaid_item_id"]))
 
 
-def test_history_that_is_not_there_yet_is_awaited(store: Transport, database_url: str, bank: RunningBank) -> None:
-    world = linked(store, database_url, bank, ready=False, days=60)
-    # Plaid tells of news only after a first call, so it is made though its answer is empty.
-    assert world.row()["wanted"] > world.row()["done"]
-    item = world.row()["plaid_item_id"]
-    first = world.run("link")
-    if first.state == "not_ready":
+def test_history_that_is_not_there_yet_is_awaited(store: Transport, database_url: str) -> None:
+    with running_bank(initial_s=3600, historical_s=3600) as slow:
+        world = linked(store, database_url, slow, ready=False, days=60)
+        # Plaid tells of news only after a first call, so it is made though its answer is empty.
+        assert world.row()["wanted"] > world.row()["done"]
+        item = world.row()["plaid_item_id"]
+        assert world.run("link").state == "not_ready"
         assert (world.row()["cursor"], world.row()["last_success_at"]) == (None, None)
-    bank.do("ready", item_id=item, status="INITIAL_UPDATE_COMPLETE")
-    world.sync()
-    bank.do("ready", item_id=item)
-    world.sync()
-    assert world.row()["update_status"] == "HISTORICAL_UPDATE_COMPLETE"
-    assert sorted(world.live()) == sorted(bank.truth(item))
+        slow.do("ready", item_id=item, status="INITIAL_UPDATE_COMPLETE")
+        world.sync()
+        assert world.row()["update_status"] == "INITIAL_UPDATE_COMPLETE"
+        recent = set(world.live())
+        assert recent == set(slow.truth(item))
+        slow.do("ready", item_id=item)
+        world.sync()
+        assert world.row()["update_status"] == "HISTORICAL_UPDATE_COMPLETE"
+        assert set(world.live()) == set(slow.truth(item)) > recent
+        world.deps.plaid.close()
 
 
 def test_money_of_any_kind_has_one_currency_and_its_sign(world: World, bank: RunningBank) -> None:
@@ -254,3 +259,18 @@ def test_nothing_forces_plaid_to_look_for_new_data() -> None:
         if "transactions_refresh(" in path.read_text(encoding="utf-8") and "sandbox" not in path.parts
     ]
     assert callers == ["engine/plaid/client.py"]
+
+
+def test_plaids_slow_models_are_on_no_path() -> None:
+    """plaid-python's typed answers take seconds for 500 transactions: only its configuration and its pool are used."""
+    users = [
+        (path.relative_to(ENGINE).as_posix(), line.strip())
+        for room in ("engine", "scheduler", "gui")
+        for path in sorted((ENGINE / room).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*(from|import) plaid\b", line)
+    ]
+    assert users == [
+        ("engine/plaid/client.py", "from plaid.api_client import ApiClient"),
+        ("engine/plaid/client.py", "from plaid.configuration import Configuration"),
+    ]

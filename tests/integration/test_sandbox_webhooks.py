@@ -106,9 +106,38 @@ def test_a_refused_webhook_comes_again() -> None:
             assert all(gap >= wanted for gap, wanted in zip(gaps, (20, 80), strict=False))
 
 
+def test_a_day_of_refusals_is_seven_tries() -> None:
+    """After 30 s, then four times as long each: 30, 120, 480, 1,920, 7,680 and 30,720 s; the next were after a day."""
+    with receiver() as hook, running_bank(speed=20_000) as bank:
+        hook.answers += [500] * 100
+        bank.link(webhook=hook.url, living=False)
+        until(lambda: states(bank) == {"given_up"}, what="the end of all tries")
+        sent = bank.get("webhooks")["webhooks"]
+        assert [len(each["attempts"]) for each in sent] == [7] * len(sent)
+
+
+def test_who_refuses_nearly_everything_is_not_tried_again() -> None:
+    with receiver() as hook, running_bank() as bank:
+        hook.answers += [500] * 100
+        made = bank.link(webhook=hook.url, living=False)
+        for _ in range(58):
+            bank.plaid(
+                "/sandbox/item/fire_webhook", access_token=made["access_token"], webhook_code="NEW_ACCOUNTS_AVAILABLE"
+            )
+        until(lambda: states(bank) == {"retrying", "given_up"}, what="a first try of each")
+        sent = bank.get("webhooks")["webhooks"]
+        assert all(len(each["attempts"]) == 1 for each in sent)
+        # From the fiftieth on more than nine of ten were refused.
+        assert [each["state"] for each in sent].count("retrying") == 49
+
+
+def states(bank: RunningBank) -> set[str]:
+    return {each["state"] for each in bank.get("webhooks")["webhooks"]}
+
+
 def test_nobody_there_does_not_hold_up_the_bank(bank: RunningBank) -> None:
     made = bank.link(webhook="http://127.0.0.1:9/nobody")
-    until(lambda: {each["state"] for each in bank.get("webhooks")["webhooks"]} == {"retrying"}, what="the first try")
+    until(lambda: states(bank) == {"retrying"}, what="the first try")
     assert bank.plaid("/transactions/sync", access_token=made["access_token"])[0] == 200
 
 

@@ -15,7 +15,7 @@ from engine.plaid.webhooks import Refused, Verified
 from engine.store import Transport
 from engine.sync import inbox, linking
 from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
-from tests.support.syncing import World, deps
+from tests.support.syncing import TOKEN, World, deps
 
 ITEM = {
     "item_id": "plaid-new",
@@ -272,6 +272,31 @@ def test_hosted_sign_in_by_webhook_and_by_browser_is_one_item(world: World, bank
     assert len(world.rows("select * from syncdesk.items where plaid_item_id = 'plaid-new'")) == 1
     assert "linked" in followed.message
     assert [path for path, _ in bank.calls].count("/item/public_token/exchange") == 1
+
+
+def test_events_of_a_session_are_taken_and_link_nothing(world: World, bank: ScriptedPlaid) -> None:
+    events = [{"event_name": "OPEN", "event_id": "1", "timestamp": "2026-11-25T00:00:00Z", "event_metadata": {}}]
+    assert handle(world, "LINK", "EVENTS", link_token="other", link_session_id="s", events=events).state == "processed"
+    assert bank.calls == []
+
+
+def test_update_mode_asks_for_no_product_and_offers_accounts_where_these_are_the_matter(
+    world: World, bank: ScriptedPlaid
+) -> None:
+    made = {"link_token": "l", "expiration": "2030-01-01T00:00:00Z", "hosted_link_url": "http://h", "request_id": "r"}
+    bank.handlers["/link/token/create"] = lambda body: made
+    for state, code, offered in (
+        ("needs_you", "ITEM_LOGIN_REQUIRED", False),
+        ("needs_you", "NO_ACCOUNTS", True),
+        ("needs_you", "USER_ACCOUNT_REVOKED", True),
+        ("healthy", None, True),  # as NEW_ACCOUNTS_AVAILABLE leaves it
+    ):
+        world.execute("update syncdesk.items set state = %s, state_code = %s", state, code)
+        linking.start(world.deps, "me", world.item)
+        request = bank.calls[-1][1]
+        assert request["access_token"] == TOKEN
+        assert request["update"] == {"account_selection_enabled": offered}
+        assert {"products", "transactions"} & set(request) == set()
 
 
 def test_a_session_of_somebody_else_is_not_ours(world: World) -> None:

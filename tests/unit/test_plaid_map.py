@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.plaid.table import CODES
+from engine.plaid.table import CODES, Reaction, react
 from engine.sync.inbox import _REACTIONS, NEWS
 from tests.support import plaid_shapes
 
@@ -65,3 +65,38 @@ def test_what_plaid_names_is_answered() -> None:
     assert named
     # Some are named by their ends alone.
     assert [code for code in named if not any(known.endswith(code) for known in ours)] == []
+
+
+#: What the list of rules says of a row's codes → what the engine's table must say of each.
+_SAID = {
+    "stop syncing the item; needs re-authentication": Reaction.NEEDS_YOU,
+    "needs the person": Reaction.NEEDS_YOU,
+    "wait for the webhook": Reaction.NOT_READY,
+    "item in error, permanent": Reaction.ITEM_ERROR,
+    "item is gone": Reaction.REMOVED,
+    "configuration error of the install": Reaction.INSTALL,
+    "as above: the install's plan": Reaction.INSTALL,
+    "our bug": Reaction.OUR_BUG,
+    "restart the loop": Reaction.RESTART,
+    "back off with jitter": Reaction.RATE_LIMIT,
+    "bank-side trouble": Reaction.BANK_TROUBLE,
+    "retry with backoff": Reaction.TRANSIENT,
+}
+_ERROR_ROW = re.compile(r"^\| ([A-Z][A-Za-z_, ()]+) \| ([A-Za-z_ /]+) \| (.+) \|$", re.MULTILINE)
+
+
+def test_each_code_is_in_the_class_that_the_rules_say() -> None:
+    """Read from the rules, not from the engine's own table: a code put into another class is found."""
+    if not CHECKLIST.exists():
+        pytest.skip("the list of Plaid's rules is not here")
+    text = CHECKLIST.read_text(encoding="utf-8")
+    section = text[text.index("## Errors") : text.index("## Webhooks")]
+    seen: set[Reaction] = set()
+    for codes, kind, said in _ERROR_ROW.findall(section):
+        wanted = [reaction for words, reaction in _SAID.items() if said.startswith(words) or f") {words}" in said]
+        assert len(wanted) == 1, said
+        seen.update(wanted)
+        for code in re.findall(r"\b[A-Z]+_[A-Z_]+\b|\bNOT_FOUND\b", codes):
+            permanent = code == "INSTITUTION_NO_LONGER_SUPPORTED"
+            assert react(code, kind.split(" / ")[0]) is (Reaction.ITEM_ERROR if permanent else wanted[0]), code
+    assert seen == set(_SAID.values())
