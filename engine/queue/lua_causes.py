@@ -6,8 +6,8 @@ cause leaves no trace: the job counts no attempt and comes back when it was due.
 still meets it has a trouble of its own, and waits its time.
 
 ``causes:<queue>`` (zset by the time of the next canary) has the causes that jobs wait for, ``freed:<queue>`` (zset by
-the time of the next few) those that ended, ``cause:<queue>:<cause>`` (zset by due) the jobs, ``canary:<queue>`` (hash)
-the last canary of each. All vanish with the last job that waits.
+the time of the next few) those that ended, ``cause:<queue>:<cause>`` (zset by lane, then due) the jobs,
+``canary:<queue>`` (hash) the last canary of each. All vanish with the last job that waits.
 
 The cause ``limits`` is one only while the client's bucket is shut (`engine.queue.lua_buckets`): jobs that merely wait
 for their pace are none of it. Its end opens the bucket.
@@ -49,7 +49,9 @@ end
 
 local function join(queue, id, cause, due)
   redis.call('HSET', jobkey(id), 'cause', cause)
-  redis.call('ZADD', waiters(queue, cause), due, id)
+  -- News before what the schedule wants: so they try it, so they go.
+  local rank = RANK[redis.call('HGET', jobkey(id), 'lane')] or RANK.low
+  redis.call('ZADD', waiters(queue, cause), int(rank * 1e14 + due), id)
   redis.call('ZREM', P .. 'freed:' .. queue, cause)
   redis.call('ZADD', P .. 'causes:' .. queue, 'NX', int(now + CANARY_MS), cause)
 end
@@ -63,7 +65,7 @@ local function leave(queue, id)
   if redis.call('EXISTS', waiters(queue, cause)) == 0 then forget_cause(queue, cause) end
 end
 
--- Takes the job that is due first out of those that wait for a cause. Answer: its id, lane, user.
+-- Takes the first job out of those that wait for a cause. Answer: its id, lane, user.
 local function next_waiter(queue, cause)
   local id, f
   repeat

@@ -87,6 +87,17 @@ def test_the_first_success_lets_all_go_by_and_by(world: Bench) -> None:
 
 
 @pytest.mark.brokers
+def test_news_tries_and_goes_before_what_the_schedule_wants(world: Bench) -> None:
+    for n, (name, lane) in enumerate((("old", "low"), ("backup", "medium"), ("news", "high"), ("click", "high"))):
+        put(world, name, lane)
+        fail(world, take(world)[0], "database", delay=3_600_000 + n * 1000)
+    job = canary(world)
+    assert job.id == "news"
+    settle(world, job, past="database")
+    assert {found.id for found in take(world, 10)} == {"click", "backup"}
+
+
+@pytest.mark.brokers
 def test_a_success_elsewhere_lets_them_go_too(world: Bench) -> None:
     outage(world, 3)
     outage(world, 3, queue="webhooks")
