@@ -5,9 +5,7 @@ time as the install allows, and a webhook comes at every moment of a turn."""
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -17,6 +15,7 @@ from engine.profile import Profile, prepare
 from engine.queue import Keys, connect, scripts
 from engine.queue.jobs import Taken
 from engine.queue.keys import LANES
+from tests.support import tether
 
 QUEUE = "transactions"
 BACKLOG = 5000
@@ -29,8 +28,8 @@ WORLDS = [(1, 1, "none"), (3, 1, "none"), (1, 3, "none"), (3, 1, "user"), (1, 1,
 
 def run() -> dict[str, Any]:
     """See the module. Aim: delayed_by_jobs, the worst of all."""
-    with tempfile.TemporaryDirectory(prefix="syncdesk-bench-") as folder:
-        profile = Profile("bench", Path(folder) / "profile")
+    with tether.folder() as folder:
+        profile = Profile("bench", folder / "profile")
         prepare(profile)
         server = Valkey(profile)
         server.start()

@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -34,6 +33,7 @@ from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.store import migrate
 from engine.store.direct import Direct
+from tests.support import tether
 
 ROWS = 50_000
 ROUNDS = 3
@@ -44,7 +44,7 @@ LONGEST_S = 120.0
 
 def run(rows: int = ROWS) -> dict[str, Any]:
     """See the module. Aims: copy_ratio (COPY's time by the sync's), peak_worker_mb."""
-    with tempfile.TemporaryDirectory(prefix="syncdesk-bench-") as folder, _ground(Path(folder)) as ground:
+    with tether.folder() as folder, _ground(folder) as ground:
         with ground.bank(WARM_UP) as url, ground.worker(url):
             ground.sync()
         with ground.bank(rows) as url, ground.worker(url) as worker:

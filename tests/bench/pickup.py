@@ -7,10 +7,8 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dramatiq
@@ -24,6 +22,7 @@ from engine.queue import Keys, connect
 from engine.queue.broker import Broker, BrokerOptions
 from engine.queue.consumer import LeaseKeeper
 from engine.settings import Settings
+from tests.support import tether
 
 THREADS = 8
 SINGLES = 200
@@ -39,8 +38,8 @@ COUNT = "bench:count"
 
 def run() -> dict[str, Any]:
     """See the module. Aims: p50_ms, p99_ms, throughput_ratio, overtake_ms."""
-    with tempfile.TemporaryDirectory(prefix="syncdesk-bench-") as folder:
-        profile = Profile("bench", Path(folder) / "profile")
+    with tether.folder() as folder:
+        profile = Profile("bench", folder / "profile")
         prepare(profile)
         server = Valkey(profile)
         server.start()

@@ -14,7 +14,6 @@ import json
 import random
 import socket
 import statistics
-import tempfile
 import threading
 import time
 import uuid
@@ -35,6 +34,7 @@ from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from engine.store import migrate
 from engine.store.direct import Direct
+from tests.support import tether
 from tests.support.flood import api_process, send
 from tests.support.scripted_plaid import ScriptedPlaid
 
@@ -48,7 +48,7 @@ KID = "bench-key"
 
 def run(seconds: float = SECONDS) -> dict[str, Any]:
     """See the module. Aims: p99_ms (the worst mode's), accepted_forged, lost."""
-    with tempfile.TemporaryDirectory(prefix="syncdesk-bench-") as folder, _ground(Path(folder)) as ground:
+    with tether.folder() as folder, _ground(folder) as ground:
         found = {mode: ground.measure(mode, seconds) for mode in MODES}
         reference = ground.reference()
     worst = max(mode["p99_ms"] for mode in found.values())

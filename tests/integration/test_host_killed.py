@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import killed_at
-from tests.support.engines import NO_BANK, Engine, engine, processes_of
+from tests.support import killed_at, tether
+from tests.support.engines import NO_BANK, ROOT, Engine, engine
 from tests.support.wait import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
@@ -41,4 +41,27 @@ def test_killed_at_any_moment_of_its_start_it_leaves_nothing_behind(idle: Engine
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    until(lambda: not processes_of(idle.profile), 20, "the end of every process")
+    until(lambda: not tether.processes(idle.profile.root), 20, "the end of every process")
+
+
+_STARTER = """
+import sys
+from tests.support.engines import NO_BANK, engine
+with engine(**NO_BANK) as made:
+    made.up(wait=False)
+    print(made.profile.root, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("waits_for", ["run/start.json", "engine.json"], ids=["starting", "running"])
+def test_an_engine_of_a_test_ends_with_the_test_that_is_killed(waits_for: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdout is not None
+        folder = Path(starter.stdout.readline().strip())
+        until((folder / waits_for).exists, 60, waits_for)
+        starter.kill()
+    until(lambda: not tether.processes(folder), 30, "the end of every process")
+    until(lambda: not folder.exists(), 20, "the end of its folder")

@@ -18,6 +18,7 @@ import psutil
 from engine import launch
 from engine.host import keeper, postgres
 from engine.profile import Profile
+from tests.support import tether
 from tests.support.wait import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -122,18 +123,6 @@ class Engine:
             keeper.clean_up(self.profile)
 
 
-def processes_of(profile: Profile) -> list[list[str]]:
-    """The command line of every process that has the profile's folder there, in its environment, or as its own."""
-    roots = {str(profile.root), str(profile.root.resolve()), str((profile.root / "pg").resolve())}
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            words = process.cmdline()
-            if any(root in word for root in roots for word in (*words, process.cwd(), *process.environ().values())):
-                found.append(words)
-    return found
-
-
 def _zombie(process: psutil.Process) -> bool:
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
@@ -145,6 +134,7 @@ def _zombie(process: psutil.Process) -> bool:
 def engine(**environment: str) -> Iterator[Engine]:
     """An engine that was not started yet, on a fresh profile; ended and removed at the end."""
     profile = Profile("test", Path(tempfile.mkdtemp(prefix="syncdesk-engine-")))
+    tether.hold(profile.root)
     made = Engine(profile, environment)
     try:
         yield made

@@ -7,13 +7,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -28,6 +26,7 @@ from engine.secrets import Secrets
 from engine.settings import Settings
 from engine.store import migrate
 from engine.store.direct import Direct
+from tests.support import tether
 from tests.support.engines import clean_environment
 
 LONGEST_S = 900.0
@@ -129,8 +128,8 @@ def install(
 
     With ``faster`` the bank counts over so much less than a minute, and the install is told so much higher limits.
     """
-    with tempfile.TemporaryDirectory(prefix="syncdesk-bench-") as folder, contextlib.ExitStack() as stack:
-        profile = Profile("bench", Path(folder) / "profile")
+    with tether.folder() as folder, contextlib.ExitStack() as stack:
+        profile = Profile("bench", folder / "profile")
         prepare(profile)
         database, broker = Postgres(profile), Valkey(profile)
         database.start()

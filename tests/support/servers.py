@@ -21,6 +21,7 @@ from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from engine.store import migrate
+from tests.support import tether
 
 TEMPLATE = "syncdesk_template"
 #: Roles that a Supabase project has; the schema's grants are tested with them.
@@ -39,6 +40,7 @@ def memory_folder() -> str | None:
 def throwaway_profile(name: str = "test", folder: str | None = None) -> Iterator[Profile]:
     """A prepared profile in a temporary folder, removed at the end together with its database."""
     profile = Profile(name, Path(tempfile.mkdtemp(prefix="syncdesk-test-", dir=folder)))
+    tether.hold(profile.root)
     prepare(profile)
     try:
         yield profile
