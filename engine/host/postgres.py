@@ -174,13 +174,8 @@ class Postgres:
         if self._durable:
             sync = [binaries.program(place.home, "initdb"), "--sync-only", "-D", str(place.data)]
             threading.Thread(
-                target=self._run_quietly, args=(sync, place.account), name="initdb-sync", daemon=True
+                target=_run_quietly, args=(sync, self.log, place.account), name="initdb-sync", daemon=True
             ).start()
-
-    def _run_quietly(self, command: list[str], account: binaries.Account | None) -> None:
-        """Write the fresh files to disk beside everything else. That it fails when the profile goes is no news."""
-        with contextlib.suppress(StartError):
-            server.run(command, self.log, account, self._launched)
 
     def _run(self, place: _Place, sockets: Path | None, port: int, deadline: float) -> server.Server:
         while True:
@@ -294,6 +289,15 @@ def _end_orphan(data: Path) -> None:
 
 def _end(process: psutil.Process, deadline_s: float) -> None:
     server.end(process, signal.SIGINT, deadline_s)  # SIGINT is Postgres' fast shutdown
+
+
+def _run_quietly(command: list[str], log: Path, account: binaries.Account | None) -> None:
+    """Write the fresh files to disk beside everything else. That it fails when the profile goes is no news.
+
+    The keeper is not told of it: it ends by itself, and a killed host must not leave the files in memory alone.
+    """
+    with contextlib.suppress(StartError):
+        server.run(command, log, account)
 
 
 def _await_pid(data: Path, deadline: float) -> server.Server:

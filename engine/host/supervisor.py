@@ -275,7 +275,7 @@ class Supervisor:
     def stop_services(self, grace_s: float) -> None:
         """End the servers, killed after ``grace_s``, and let the keeper go."""
         _all(self._services, grace_s)
-        if any(part.watched for part in self.parts()):
+        if any(part.watched for part in self.parts()) or self._keeper.left():
             self.kill()
         self._keeper.farewell()
 
