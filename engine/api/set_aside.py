@@ -55,12 +55,24 @@ def page(context: Context, item_id: str, after: str | None = None, limit: int = 
     return msgspec.convert(found, types.SetAsidePage)
 
 
+def _known(call: Call) -> str:
+    """The bank link that the path names.
+
+    Raises:
+        NotFound: there is none.
+    """
+    item_id = views.identifier(call.path["id"])
+    call.context.store.call("item_get", item=item_id)
+    return item_id
+
+
 def _list(call: Call) -> types.SetAsidePage:
-    return page(call.context, views.identifier(call.path["id"]), call.query.after, page_size(call.query.limit))
+    item_id = _known(call)
+    return page(call.context, item_id, call.query.after, page_size(call.query.limit))
 
 
 def _retry(call: Call) -> types.Done:
-    item_id, correlation_id = views.identifier(call.path["id"]), correlation()
+    item_id, correlation_id = _known(call), correlation()
     ids = call.body.ids if call.body is not None else None
 
     def work() -> types.Done:

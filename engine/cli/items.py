@@ -24,12 +24,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--public-token", metavar="T", help="of Plaid Link; -: one per line from standard input, public_token[,user]"
     )
     link.add_argument("--user", help="whose bank it is")
-    link.add_argument("--wait", type=float, default=900.0, metavar="S", help="wait for the browser so long")
+    link.add_argument("--wait", type=common.seconds, default=900.0, metavar="S", help="wait for the browser so long")
     common.add_json(link)
     link.set_defaults(run=_link)
     relink = actions.add_parser("relink", help="sign in at a bank again, on Plaid's page in the browser")
     relink.add_argument("item")
-    relink.add_argument("--wait", type=float, default=900.0, metavar="S", help="wait for the browser so long")
+    relink.add_argument("--wait", type=common.seconds, default=900.0, metavar="S", help="wait for the browser so long")
     common.add_json(relink)
     relink.set_defaults(run=_relink)
     aside = actions.add_parser("set-aside", help="rows of one bank that were refused, and why; try them again")
@@ -73,10 +73,11 @@ def _set_aside(args: argparse.Namespace) -> int:
     with remote.client() as engine:
         if args.retry is not None:
             return remote.done(
-                args, engine.act(f"items/{args.item}/set-aside/retry", types.TryAgain(args.retry or None))
+                args,
+                engine.act(f"items/{common.segment(args.item)}/set-aside/retry", types.TryAgain(args.retry or None)),
             )
         found: list[types.SetAside] = []
-        for page in engine.pages(f"items/{args.item}/set-aside", types.SetAsidePage, limit=500):
+        for page in engine.pages(f"items/{common.segment(args.item)}/set-aside", types.SetAsidePage, limit=500):
             found += page.rows
     rows = [(row.id, row.transaction_id, row.at, row.tries, row.sentence) for row in found]
     text = remote.table(("Row", "Transaction", "Since", "Tries", "Why"), rows) if rows else "No row is set aside."
@@ -85,7 +86,7 @@ def _set_aside(args: argparse.Namespace) -> int:
 
 def _act(args: argparse.Namespace) -> int:
     with remote.client() as engine:
-        return remote.done(args, engine.act(f"items/{args.item}/{args.verb}"))
+        return remote.done(args, engine.act(f"items/{common.segment(args.item)}/{args.verb}"))
 
 
 def _link(args: argparse.Namespace) -> int:
@@ -93,6 +94,8 @@ def _link(args: argparse.Namespace) -> int:
         return _sign_in(args, None)
     if args.public_token == "-":  # noqa: S105 - no token: read them from standard input
         return _link_many(args, sys.stdin)
+    if not args.public_token.strip():
+        raise UsageError("The public token is empty.")
     from engine.api import types
 
     with remote.client() as engine:
@@ -132,8 +135,6 @@ def _sign_in(args: argparse.Namespace, item: str | None) -> int:
     from engine import clock
     from engine.api import types
 
-    if args.wait < 0:
-        raise UsageError("--wait is a number of seconds.")
     with remote.client() as engine:
         request = types.LinkRequest(user=getattr(args, "user", None), item_id=item)
         begun: types.LinkStart = engine.act("items/link", request, shape=types.LinkStart)

@@ -80,7 +80,7 @@ def _each(args: argparse.Namespace, engine: Client, ids: list[str], verb: str) -
     results = []
     for job_id in ids:
         try:
-            done = engine.act(f"jobs/{job_id}/{verb}")
+            done = engine.act(f"jobs/{common.segment(job_id)}/{verb}")
             results.append({"job": job_id, "ok": True, "message": done.message, "ids": done.ids})
         except SyncdeskError as error:
             results.append({"job": job_id, "ok": False, "message": error.message, "ids": []})

@@ -13,7 +13,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     command = commands.add_parser("sync", help="sync one bank or all now")
     command.add_argument("--item", metavar="ID")
     command.add_argument("--all", action="store_true")
-    command.add_argument("--wait", type=float, default=0.0, metavar="S", help="wait so long for one bank's sync to end")
+    command.add_argument(
+        "--wait", type=common.seconds, default=0.0, metavar="S", help="wait so long for one bank's sync to end"
+    )
     common.add_json(command)
     command.set_defaults(run=_sync)
 
@@ -25,7 +27,7 @@ def _sync(args: argparse.Namespace) -> int:
         raise UsageError("Name one --item, or say --all.")
     with remote.client() as engine:
         done: types.Done = engine.act("sync", types.SyncRequest(item_id=args.item, all=args.all))
-        if args.all or args.wait <= 0 or not done.ids or done.ids[0] == args.item:
+        if args.all or not args.wait or not done.ids or done.ids[0] == args.item:
             return remote.done(args, done)
         common.note(done.message)
         found = engine.wait_job(done.ids[0], args.wait)

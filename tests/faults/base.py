@@ -24,6 +24,7 @@ from engine.profile import Profile
 from tests.faults import truth
 from tests.faults.bank import BankProcess
 from tests.faults.script import BILLS, Item
+from tests.support import tether
 from tests.support.engines import Engine
 from tests.support.wait import until
 
@@ -57,7 +58,9 @@ class Base:
 
 def throw_away_folder() -> Path:
     """A new folder directly in the temporary one, which the database's account can pass through to."""
-    return Path(tempfile.mkdtemp(prefix="syncdesk-faults-"))
+    folder = Path(tempfile.mkdtemp(prefix="syncdesk-faults-"))
+    tether.hold(folder)
+    return folder
 
 
 def copy(base: Base, folder: Path) -> None:
