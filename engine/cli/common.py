@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from engine.errors import NotRunningError
+from engine.errors import NotRunningError, UsageError
 from engine.profile import Profile, choose
 
 if TYPE_CHECKING:
@@ -87,6 +87,45 @@ def store() -> Iterator[Transport]:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The switch that every command with an answer has."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
+
+
+def port(text: str) -> int:
+    """A parser's type: a TCP port.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A parser's type: a length of time.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of seconds")
+    return value
+
+
+def segment(text: str) -> str:
+    """What a person typed as one part of an address, whatever signs it has.
+
+    Raises:
+        UsageError: it is empty, or would name another address.
+    """
+    from urllib.parse import quote
+
+    if text in {"", ".", ".."}:
+        raise UsageError("An id is needed.")
+    return quote(text, safe="")
 
 
 def show(args: argparse.Namespace, document: Any, text: str) -> None:

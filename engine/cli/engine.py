@@ -112,7 +112,7 @@ def _worker(args: argparse.Namespace) -> int:
     profile = common.profile()
     settings = common.settings(profile)
     logs.configure(f"worker-{args.pool}", profile if child.supervised() else None, form=settings.log_format)
-    if not child.supervised():  # a host has looked already
+    if not child.supervised() and settings.redis_url:  # a host has looked already; without one `main` says so
         from engine.queue import fitness
 
         fitness.check(settings)

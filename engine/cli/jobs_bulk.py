@@ -163,13 +163,13 @@ def _show(args: argparse.Namespace) -> int:
 
 def _change(args: argparse.Namespace) -> int:
     with remote.client() as engine:
-        return remote.done(args, engine.act(f"bulks/{args.id}/{args.change}"))
+        return remote.done(args, engine.act(f"bulks/{common.segment(args.id)}/{args.change}"))
 
 
 def _get(engine: Client, bulk_id: str) -> BulkDetail:
     from engine.api.types_bulk import BulkDetail
 
-    return engine.get(f"bulks/{bulk_id}", BulkDetail)
+    return engine.get(f"bulks/{common.segment(bulk_id)}", BulkDetail)
 
 
 def _words(found: BulkDetail) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from engine.cli import common
+
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``light-broker``."""
     command = commands.add_parser("light-broker", help="a small broker in Python, for machines without a real one")
-    command.add_argument("--port", type=int, required=True, help="loopback port")
+    command.add_argument("--port", type=common.port, required=True, help="loopback port")
     command.set_defaults(run=_run)
 
 

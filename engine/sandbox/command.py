@@ -12,7 +12,7 @@ from engine import child
 def register(commands: Any) -> None:
     """Add the command."""
     parser: argparse.ArgumentParser = commands.add_parser("sandbox", help="a simulated bank that answers like Plaid")
-    parser.add_argument("--port", type=int, default=8400, help="0: a free one (8400)")
+    parser.add_argument("--port", type=_port, default=8400, help="0: a free one (8400)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same households (1)")
     parser.add_argument("--speed", type=_positive, default=1.0, help="1440: a day of purchases in a minute (1)")
@@ -52,6 +52,12 @@ def run(args: argparse.Namespace) -> int:
     )
     serve(args.host, args.port, options, Pace(delay_s=args.webhook_delay, first_retry_s=args.webhook_retry))
     return 0
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> float:
