@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from engine.api import types
+from engine.api import types, types_overview
 from gui.client.api import Client, Failure, Query, path
 from gui.client.connection import Connection
 from gui.client.stream import Batch
@@ -29,7 +29,7 @@ class Desk(QObject):
     def __init__(self, client: Client, connection: Connection, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.client, self.connection = client, connection
-        self.overview = Query(client, types.Overview, path("overview"), self)
+        self.overview = Query(client, types_overview.Overview, path("overview"), self)
         self.batch = Batch(self)
         self.batch.told.connect(self.topics)
         connection.heard.connect(self._hear)
@@ -45,9 +45,9 @@ class Desk(QObject):
         return self.connection.state == "connected"
 
     @property
-    def known(self) -> types.Overview | None:
+    def known(self) -> types_overview.Overview | None:
         """The last overview, which may be old where no engine answers."""
-        found: types.Overview | None = self.overview.data
+        found: types_overview.Overview | None = self.overview.data
         return found
 
     def may(self, kind: str = "operate") -> tuple[bool, str]:

@@ -7,7 +7,7 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 
-from engine.api import types
+from engine.api import types_banks
 from gui.client.api import Failure, path
 from gui.desk import Desk
 
@@ -44,8 +44,8 @@ class Linking(QObject):
 
     def begin(self, item_id: str | None = None) -> None:
         """Open Plaid's page: for a new link, or to mend the one of ``item_id``."""
-        request = types.LinkRequest(item_id=item_id)
-        self._desk.act("POST", path("items", "link"), request, done=self._opened, shape=types.LinkStart)
+        request = types_banks.LinkRequest(item_id=item_id)
+        self._desk.act("POST", path("items", "link"), request, done=self._opened, shape=types_banks.LinkStart)
 
     def _opened(self, start: Any) -> None:
         self._session, self._left = start.session, GIVE_UP
@@ -64,9 +64,9 @@ class Linking(QObject):
             self._end("Plaid's page was not finished. Begin again when you are ready.")
             return
         address = path("items", "link", self._session)
-        self._desk.client.get(address, types.LinkState, self._on_state, self._on_failure)
+        self._desk.client.get(address, types_banks.LinkState, self._on_state, self._on_failure)
 
-    def _on_state(self, state: types.LinkState) -> None:
+    def _on_state(self, state: types_banks.LinkState) -> None:
         if state.session != self._session:
             return
         if state.state == "waiting":

@@ -7,7 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import QTimer
 
-from engine.api import types
+from engine.api import types_operation
 from gui.client.api import Query, path
 from gui.desk import Desk
 from gui.kit.notes import Toast
@@ -21,7 +21,7 @@ class Notices(Query):
     """Fetches the latest notices and says the new ones. What came before the window is not said again."""
 
     def __init__(self, desk: Desk, toast: Toast) -> None:
-        super().__init__(desk.client, types.Notices, path("notices", limit=20), desk)
+        super().__init__(desk.client, types_operation.Notices, path("notices", limit=20), desk)
         self._desk, self._toast = desk, toast
         self._seen: str | None = None
         self._calm = QTimer(self)
@@ -29,12 +29,12 @@ class Notices(Query):
         self._calm.setInterval(CALM_MS)
         self.arrived.connect(self._say)
 
-    def _say(self, found: types.Notices) -> None:
+    def _say(self, found: types_operation.Notices) -> None:
         newest = found.notices[0].id if found.notices else ""
         seen, self._seen = self._seen, newest
         if seen is None:
             return
-        fresh: list[types.Notice] = []
+        fresh: list[types_operation.Notice] = []
         for notice in found.notices:
             if notice.id == seen:
                 break
@@ -47,7 +47,7 @@ class Notices(Query):
             self._calm.start()
             self._queue(quiet[0])
 
-    def _queue(self, notice: types.Notice) -> None:
+    def _queue(self, notice: types_operation.Notice) -> None:
         self._toast.queue(f"{notice.title}. {notice.sentence}".strip(), self._opener(notice.target))
 
     def _opener(self, target: str | None) -> Callable[[], None] | None:

@@ -9,7 +9,7 @@ from PySide6.QtCore import QByteArray, QPoint, QSettings, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QApplication, QMenu, QStackedWidget, QWidget
 
-from engine.api import types
+from engine.api import types_banks, types_operation, types_overview
 from gui import icons, words
 from gui import theme as themes
 from gui.catalogue import pages
@@ -219,7 +219,7 @@ class Shell(Fill):
         self.rail.engine.tell(self._name, "degraded", "Trouble")
         self._show_banner()
 
-    def _show_overview(self, known: types.Overview) -> None:
+    def _show_overview(self, known: types_overview.Overview) -> None:
         self._trouble = ""
         engine = known.engine
         state = engine.state if engine.state in {"running", "starting", "paused", "degraded", "stopped"} else "stopped"
@@ -237,7 +237,7 @@ class Shell(Fill):
         self._show_badges(known)
         self._show_banner()
 
-    def _show_badges(self, known: types.Overview) -> None:
+    def _show_badges(self, known: types_overview.Overview) -> None:
         items = self.rail.items
         failed = sum(queue.failed - queue.muted for queue in known.queues)
         items["jobs"].set_badge(failed, "error")
@@ -299,9 +299,9 @@ class Shell(Fill):
         if paused:
             add("Resume", "play", lambda: desk.act("POST", path("engine", "resume")), may)
         else:
-            hour = types.EnginePause(minutes=60)
+            hour = types_operation.EnginePause(minutes=60)
             add("Pause for 1 hour", "pause", lambda: desk.act("POST", path("engine", "pause"), hour), may)
-            add("Pause", "pause", lambda: desk.act("POST", path("engine", "pause"), types.EnginePause()), may)
+            add("Pause", "pause", lambda: desk.act("POST", path("engine", "pause"), types_operation.EnginePause()), may)
         add("Sync all", "state-syncing", self._sync_all, may)
         menu.addSeparator()
         if desk.connection.can_start and desk.connection.state in {"unreachable", "stopped"}:
@@ -320,7 +320,7 @@ class Shell(Fill):
 
     def _sync_all(self) -> None:
         if self.desk.may()[0]:
-            self.desk.act("POST", path("sync"), types.SyncRequest(all=True))
+            self.desk.act("POST", path("sync"), types_banks.SyncRequest(all=True))
 
     def _sync(self) -> None:
         sync_chosen = getattr(self.page, "sync_chosen", None)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.api import types
+from engine.api import types, types_banks
 from engine.api.context import Context, Hints
 from engine.api.hinting import Hinter
 from engine.api.routing import Call
@@ -109,7 +109,7 @@ def hint_received(hints: Hints, hinter: Hinter, received: Any) -> None:
 # ---------------------------------------------------------------- syncs
 
 
-def sync(call: Call, request: types.SyncRequest) -> types.Done:
+def sync(call: Call, request: types_banks.SyncRequest) -> types.Done:
     """Sync one item or all now.
 
     Raises:

@@ -18,6 +18,7 @@ from engine.api import (
     admin_webhooks,
     analytics,
     types,
+    types_overview,
 )
 from engine.api import overview as first_page
 from engine.api.admin_jobs import SpanQuery
@@ -59,7 +60,7 @@ def status(call: Call) -> types.Status:
     return found
 
 
-def overview(call: Call) -> types.Overview:
+def overview(call: Call) -> types_overview.Overview:
     return first_page.overview(call.context)
 
 
@@ -96,11 +97,11 @@ def routes(fan: Fan) -> list[Route]:
         ),
         Route(
             method="GET", path="/api/overview", summary="The console's first page.", handler=overview,
-            answer=types.Overview, errors=(503,),
+            answer=types_overview.Overview, errors=(503,),
         ),
         Route(
             method="GET", path="/api/chart", summary="Jobs done and failed over a span.", handler=chart,
-            query=SpanQuery, answer=types.Chart, errors=(503,),
+            query=SpanQuery, answer=types_overview.Chart, errors=(503,),
         ),
         Route(
             method="GET", path="/api/events", summary="What changes, as it changes (server-sent events).", raw=events,

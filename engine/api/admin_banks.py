@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from engine.api import actions, set_aside, types, views
+from engine.api import actions, set_aside, types, types_banks, views
 from engine.api.actions import audited, correlation, hint_rows
 from engine.api.routing import Call, Route
 from engine.api.tables import act, get, page_size
@@ -12,18 +12,18 @@ from engine.errors import UsageError
 
 
 class ItemsQuery(Struct):
-    state: types.ItemState | None = None
+    state: types_banks.ItemState | None = None
     q: str | None = None
     after: str | None = None
     limit: int = 100
 
 
-def items(call: Call) -> types.ItemPage:
+def items(call: Call) -> types_banks.ItemPage:
     ask = call.query
     return views.items(call.context, ask.state, ask.q, ask.after, page_size(ask.limit))
 
 
-def item(call: Call) -> types.ItemDetail:
+def item(call: Call) -> types_banks.ItemDetail:
     found = views.item(call.context, call.path["id"])
     found.set_aside = set_aside.page(call.context, found.item.id, limit=20)
     return found
@@ -34,7 +34,7 @@ def sync_all_or_one(call: Call) -> types.Done:
 
 
 def sync_item(call: Call) -> types.Done:
-    return actions.sync(call, types.SyncRequest(item_id=call.path["id"]))
+    return actions.sync(call, types_banks.SyncRequest(item_id=call.path["id"]))
 
 
 def pause(call: Call) -> types.Done:
@@ -70,14 +70,14 @@ def remove(call: Call) -> types.Done:
     return audited(call, "item.remove", f"item:{item_id}", work, topic="items")
 
 
-def link(call: Call) -> types.Done | types.LinkStart:
+def link(call: Call) -> types.Done | types_banks.LinkStart:
     """With a public token: exchange it. Without: a hosted page to open, to link or (``item_id``) to mend a link."""
     request = call.body
     if request.public_token is not None and request.item_id is not None:
         raise UsageError("A link is mended on Plaid's page; a public token always makes a new one.")
     if request.public_token is None:
         target = f"item:{views.identifier(request.item_id)}" if request.item_id else "item:new"
-        started: list[types.LinkStart] = []
+        started: list[types_banks.LinkStart] = []
 
         def start() -> types.Done:
             item_id = views.identifier(request.item_id) if request.item_id else None
@@ -94,29 +94,29 @@ def link(call: Call) -> types.Done | types.LinkStart:
     return audited(call, "item.link", "item:new", work, topic="items")
 
 
-def follow(call: Call) -> types.LinkState:
+def follow(call: Call) -> types_banks.LinkState:
     return call.context.linking.follow(call.path["session"])
 
 
 def routes() -> list[Route]:
     """Rows of bank links."""
     return [
-        get("items", "Bank links, with counts by state.", items, types.ItemPage, query=ItemsQuery),
+        get("items", "Bank links, with counts by state.", items, types_banks.ItemPage, query=ItemsQuery),
         act(
             "items/link",
             "Link a bank by its public token, or start Plaid's hosted page.",
             link,
-            body=types.LinkRequest,
-            answer=(types.Done, types.LinkStart),
+            body=types_banks.LinkRequest,
+            answer=(types.Done, types_banks.LinkStart),
             optional=True,
             errors=(422,),
         ),
-        get("items/link/{session}", "Where a hosted link session stands.", follow, types.LinkState, found=True),
-        get("items/{id}", "One bank link: accounts and runs.", item, types.ItemDetail, found=True),
+        get("items/link/{session}", "Where a hosted link session stands.", follow, types_banks.LinkState, found=True),
+        get("items/{id}", "One bank link: accounts and runs.", item, types_banks.ItemDetail, found=True),
         act("items/{id}/sync", "Sync one bank now.", sync_item, errors=(422,)),
         act("items/{id}/pause", "Stop syncing one bank.", pause),
         act("items/{id}/resume", "Sync one bank again.", resume),
         act("items/{id}/remove", "End a bank link at Plaid; its data is kept.", remove, token="admin", errors=(422,)),  # noqa: S106
         *set_aside.routes(),
-        act("sync", "Sync one bank or all.", sync_all_or_one, body=types.SyncRequest, errors=(422,)),
+        act("sync", "Sync one bank or all.", sync_all_or_one, body=types_banks.SyncRequest, errors=(422,)),
     ]

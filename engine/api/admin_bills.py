@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.api import types
+from engine.api import types, types_bills
 from engine.api.actions import audited, correlation
 from engine.api.context import Context
 from engine.api.routing import Call, Route
@@ -55,11 +55,11 @@ def bills(call: Call) -> Any:
     )
 
 
-def bill(call: Call) -> types.BillDetail:
+def bill(call: Call) -> types_bills.BillDetail:
     return matching.bill_detail(call.context.store, identifier(call.path["id"]))
 
 
-def review(call: Call) -> types.MatchPage:
+def review(call: Call) -> types_bills.MatchPage:
     ask = call.query
     found = call.context.reader.call(
         "matches_review",
@@ -68,7 +68,7 @@ def review(call: Call) -> types.MatchPage:
         after=identifier(ask.after) if ask.after else None,
         limit=page_size(ask.limit),
     )
-    return msgspec.convert(found, types.MatchPage)
+    return msgspec.convert(found, types_bills.MatchPage)
 
 
 def add(call: Call) -> types.Done:
@@ -80,7 +80,7 @@ def edit(call: Call) -> types.Done:
 
 
 def _write(call: Call, bill_id: str | None) -> types.Done:
-    body: types.BillWrite = call.body
+    body: types_bills.BillWrite = call.body
     user = body.user or DEFAULT_USER
 
     def work() -> types.Done:
@@ -145,7 +145,7 @@ def undo(call: Call) -> types.Done:
 
 
 def assign(call: Call) -> types.Done:
-    wish: types.MatchAssign = call.body
+    wish: types_bills.MatchAssign = call.body
     bill_id, correlation_id = identifier(wish.bill_id), correlation()
     if not _DAY.fullmatch(wish.period):
         raise UsageError("A period is the bill's due date, as YYYY-MM-DD.")
@@ -180,23 +180,23 @@ def routes() -> list[Route]:
             "bills",
             "Bills with what was due, paid, late and next.",
             bills,
-            types.BillPage,
+            types_bills.BillPage,
             query=BillsQuery,
             found=True,
         ),
-        act("bills", "Add a bill.", add, body=types.BillWrite),
+        act("bills", "Add a bill.", add, body=types_bills.BillWrite),
         get(
             "bills/review",
             "Matches to review, suggestions first.",
             review,
-            types.MatchPage,
+            types_bills.MatchPage,
             query=ReviewQuery,
             found=True,
         ),
-        get("bills/{id}", "One bill and its matches.", bill, types.BillDetail, found=True),
-        act("bills/{id}", "Replace what is known of a bill.", edit, body=types.BillWrite, method="PUT"),
+        get("bills/{id}", "One bill and its matches.", bill, types_bills.BillDetail, found=True),
+        act("bills/{id}", "Replace what is known of a bill.", edit, body=types_bills.BillWrite, method="PUT"),
         act("bills/{id}/archive", "Put a bill away; its history is kept.", archive),
-        act("matches", "Assign a payment to a bill by hand.", assign, body=types.MatchAssign),
+        act("matches", "Assign a payment to a bill by hand.", assign, body=types_bills.MatchAssign),
         act("matches/{id}/confirm", "Yes, this payment is for this bill.", confirm, body=MatchSeen, optional=True),
         act("matches/{id}/reject", "No, it is not.", reject, body=MatchSeen, optional=True),
         act("matches/{id}/undo", "Take the last decision back.", undo, body=MatchSeen, optional=True),

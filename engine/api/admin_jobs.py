@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from engine.api import types, views
+from engine.api import types, types_jobs, views
 from engine.api.actions import audited, correlation
 from engine.api.phrases import QUEUE_LABELS, count
 from engine.api.routing import Call, Route
@@ -33,8 +33,8 @@ class SpanQuery(Struct):
     span: types.Span = "24h"
 
 
-def queues(call: Call) -> types.Queues:
-    return types.Queues(queues=views.queues(call.context))
+def queues(call: Call) -> types_jobs.Queues:
+    return types_jobs.Queues(queues=views.queues(call.context))
 
 
 def _queue(call: Call) -> str:
@@ -102,13 +102,13 @@ def test_queue(call: Call) -> types.Done:
     return audited(call, "queue.test", f"queue:{name}", work)
 
 
-def jobs(call: Call) -> types.JobPage:
+def jobs(call: Call) -> types_jobs.JobPage:
     ask = call.query
     limit = page_size(ask.limit)
     return views.jobs(call.context, ask.state or None, ask.queue, ask.q, ask.group, ask.after, limit)
 
 
-def job(call: Call) -> types.JobDetail:
+def job(call: Call) -> types_jobs.JobDetail:
     return views.job(call.context, call.path["id"])
 
 
@@ -173,7 +173,7 @@ def _gone(call: Call, job_id: str) -> NotFound | Conflict:
     return Conflict("This job failed meanwhile: retry or discard it instead.", job=job_id)
 
 
-def failures(call: Call) -> types.FailureGroups:
+def failures(call: Call) -> types_jobs.FailureGroups:
     return views.failure_groups(call.context, call.query.span)
 
 
@@ -194,18 +194,20 @@ def retry_group(call: Call) -> types.Done:
 def routes() -> list[Route]:
     """Rows of queues, jobs and failures."""
     return [
-        get("queues", "State of every queue.", queues, types.Queues),
+        get("queues", "State of every queue.", queues, types_jobs.Queues),
         act("queues/{name}/pause", "Start nothing more of a queue.", pause_queue),
         act("queues/{name}/resume", "End the pause of a queue.", resume_queue),
         act("queues/{name}/test", "Send a test job through a queue.", test_queue),
-        act("queues/{name}", "Change a queue's limits, live.", change_queue, body=types.QueueChange, method="PATCH"),
-        get("jobs", "Jobs by state, live and failed.", jobs, types.JobPage, query=JobsQuery),
-        get("jobs/{id}", "One job: attempts, errors, its thread.", job, types.JobDetail, found=True),
+        act(
+            "queues/{name}", "Change a queue's limits, live.", change_queue, body=types_jobs.QueueChange, method="PATCH"
+        ),
+        get("jobs", "Jobs by state, live and failed.", jobs, types_jobs.JobPage, query=JobsQuery),
+        get("jobs/{id}", "One job: attempts, errors, its thread.", job, types_jobs.JobDetail, found=True),
         act("jobs/{id}/retry", "Run a failed or discarded job again.", retry),
         act("jobs/{id}/discard", "Put a failed job aside.", discard),
         act("jobs/{id}/restore", "Take a discarded job back.", restore),
         act("jobs/{id}/cancel", "Drop a job that has not started.", cancel),
         act("jobs/{id}/run", "Run a waiting or delayed job next.", run),
-        get("failures", "Failures by cause.", failures, types.FailureGroups, query=SpanQuery),
-        act("failures/{fingerprint}/retry", "Retry all that one cause hit.", retry_group, body=types.GroupRetry),
+        get("failures", "Failures by cause.", failures, types_jobs.FailureGroups, query=SpanQuery),
+        act("failures/{fingerprint}/retry", "Retry all that one cause hit.", retry_group, body=types_jobs.GroupRetry),
     ]

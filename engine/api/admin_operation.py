@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Struct
 
-from engine.api import pausing, types
+from engine.api import pausing, types, types_operation
 from engine.api.actions import audited
 from engine.api.phrases import count
 from engine.api.routing import Call, Route
@@ -36,7 +36,7 @@ class NoticesRead(Struct):
 # ---------------------------------------------------------------- workers
 
 
-def list_workers(call: Call) -> types.Workers:
+def list_workers(call: Call) -> types_operation.Workers:
     return workers(call.context)
 
 
@@ -96,8 +96,8 @@ def _part(call: Call, verb: Literal["start", "stop", "restart"]) -> types.Done:
 # ---------------------------------------------------------------- schedule
 
 
-def schedule(call: Call) -> types.Schedule:
-    return msgspec.convert(call.context.store.call("schedule_list"), types.Schedule)
+def schedule(call: Call) -> types_operation.Schedule:
+    return msgspec.convert(call.context.store.call("schedule_list"), types_operation.Schedule)
 
 
 def run_scheduled(call: Call) -> types.Done:
@@ -155,12 +155,12 @@ def _check_trigger(trigger: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- notices
 
 
-def notices(call: Call) -> types.Notices:
+def notices(call: Call) -> types_operation.Notices:
     after = call.query.after
     if after is not None and not (after.isdigit() and len(after) < 19):
         raise UsageError("The cursor belongs to another list.")
     found = call.context.store.call("notices_list", limit=page_size(call.query.limit), after=after)
-    return msgspec.convert(found, types.Notices)
+    return msgspec.convert(found, types_operation.Notices)
 
 
 def read_notices(call: Call) -> types.Done:
@@ -190,21 +190,21 @@ def stop_engine(call: Call) -> types.Done:
 def routes() -> list[Route]:
     """Rows of workers, schedule, notices and engine."""
     return [
-        get("workers", "Pools, processes and what they run.", list_workers, types.Workers),
+        get("workers", "Pools, processes and what they run.", list_workers, types_operation.Workers),
         act("workers/{pool}/quiet", "Take nothing new.", quiet),
         act("workers/{pool}/resume", "Take jobs again.", resume_pool),
         act("workers/{pool}/restart", "Restart a pool's processes, finishing their jobs.", restart),
         act("workers/{pool}/stop", "Stop a pool's processes, finishing their jobs.", stop),
         act("workers/{pool}/start", "Start a pool's processes.", start),
-        get("schedule", "Scheduled jobs, their next and last runs.", schedule, types.Schedule),
+        get("schedule", "Scheduled jobs, their next and last runs.", schedule, types_operation.Schedule),
         act("schedule/{id}/run", "Run a scheduled job now.", run_scheduled),
         act("schedule/{id}/pause", "Do not run it by itself.", pause_scheduled),
         act("schedule/{id}/resume", "Run it by itself again.", resume_scheduled),
-        act("schedule/{id}/trigger", "Change when it runs.", change_trigger, body=types.TriggerChange),
-        get("notices", "What the engine told the person.", notices, types.Notices, query=NoticesQuery),
+        act("schedule/{id}/trigger", "Change when it runs.", change_trigger, body=types_operation.TriggerChange),
+        get("notices", "What the engine told the person.", notices, types_operation.Notices, query=NoticesQuery),
         act("notices/read", "Mark notices as read.", read_notices, body=NoticesRead, optional=True, token="view"),  # noqa: S106
-        act("engine/pause", "Start nothing until a time, or until resumed.", pause_engine, body=types.EnginePause,
-            optional=True),
+        act("engine/pause", "Start nothing until a time, or until resumed.", pause_engine,
+            body=types_operation.EnginePause, optional=True),
         act("engine/resume", "End the pause.", resume_engine),
         act("engine/stop", "End the whole engine.", stop_engine, token="admin"),  # noqa: S106
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engine.api import types
+from engine.api import types_banks
 from engine.api.auth import Tokens
 from engine.api.context import Context, HostControl
 from engine.errors import StartError
@@ -123,12 +123,12 @@ class Bank:
 
         return linking.link(self.deps, public_token, user)
 
-    def start(self, user: str | None, item_id: str | None) -> types.LinkStart:
+    def start(self, user: str | None, item_id: str | None) -> types_banks.LinkStart:
         from engine.sync import linking
 
         return linking.start(self.deps, user, item_id)
 
-    def follow(self, session: str) -> types.LinkState:
+    def follow(self, session: str) -> types_banks.LinkState:
         from engine.sync import linking
 
         return linking.follow(self.deps, session)

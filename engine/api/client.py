@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from engine import clock, http
-from engine.api import types
+from engine.api import types, types_jobs
 from engine.api.auth import proof
 from engine.errors import Conflict, Forbidden, NotFound, NotRunningError, SyncdeskError, UsageError
 
@@ -96,7 +96,7 @@ class Client:
             if after is None:
                 return
 
-    def wait_job(self, job_id: str, deadline_s: float) -> types.JobDetail | None:
+    def wait_job(self, job_id: str, deadline_s: float) -> types_jobs.JobDetail | None:
         """Follow a job to its end; None where it still runs after ``deadline_s``.
 
         Raises:
@@ -106,7 +106,7 @@ class Client:
 
         pause, end = threading.Event(), clock.monotonic() + deadline_s
         while True:
-            found = self.get(f"jobs/{job_id}", types.JobDetail)
+            found = self.get(f"jobs/{job_id}", types_jobs.JobDetail)
             if found.job.state in ENDED:
                 return found
             if clock.monotonic() > end:

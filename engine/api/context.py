@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from engine.api import types
+from engine.api import types, types_banks
 from engine.api.auth import Tokens
 from engine.errors import Conflict
 from engine.settings import Settings
@@ -115,9 +115,9 @@ class Linking(Protocol):
 
     def link(self, public_token: str, user: str | None) -> str: ...
 
-    def start(self, user: str | None, item_id: str | None) -> types.LinkStart: ...
+    def start(self, user: str | None, item_id: str | None) -> types_banks.LinkStart: ...
 
-    def follow(self, session: str) -> types.LinkState: ...
+    def follow(self, session: str) -> types_banks.LinkState: ...
 
     def remove(self, item_id: str) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine import clock
-from engine.api import phrases, types
+from engine.api import phrases, types, types_jobs, types_overview
 from engine.api.context import Context
 from engine.api.pausing import paused_until
 from engine.api.views import queues
@@ -28,7 +28,7 @@ NOTHING: dict[str, Any] = {
 """What is known while the database does not answer."""
 
 
-def overview(context: Context) -> types.Overview:
+def overview(context: Context) -> types_overview.Overview:
     """Everything of the first page in one answer; also while Redis or Postgres are away, with that as a cause."""
     begun = clock.monotonic()
     store_ms: float | None = None
@@ -52,7 +52,7 @@ def overview(context: Context) -> types.Overview:
     bank_data = _bank_data(facts)
     if store_ms is None:
         bank_data.state = "trouble"
-    return types.Overview(
+    return types_overview.Overview(
         engine=engine(status.engine, facts["engine_pause"], found),
         bank_data=bank_data,
         causes=found,
@@ -65,21 +65,21 @@ def overview(context: Context) -> types.Overview:
     )
 
 
-_DATABASE_LOST = types.Cause(
+_DATABASE_LOST = types_overview.Cause(
     "DATABASE_LOST",
     "error",
     "The database does not answer",
     "Plaid sends its webhooks again and waiting jobs are kept; everything goes on by itself when it is back.",
 )
 _DATABASE_STOPPED = {
-    "DATABASE_READ_ONLY": types.Cause(
+    "DATABASE_READ_ONLY": types_overview.Cause(
         "DATABASE_READ_ONLY",
         "error",
         "The database takes no writes",
         "It is a standby, or somebody stopped them, often because its disk is nearly full. Jobs wait and use up no "
         "tries; they go on by themselves as soon as it takes writes again.",
     ),
-    "DATABASE_FULL": types.Cause(
+    "DATABASE_FULL": types_overview.Cause(
         "DATABASE_FULL",
         "error",
         "The database's disk is full",
@@ -88,7 +88,7 @@ _DATABASE_STOPPED = {
 }
 
 
-def database_stopped(context: Context) -> types.Cause | None:
+def database_stopped(context: Context) -> types_overview.Cause | None:
     """Why work waits for a database that can still be read; None while it does not."""
     try:
         return _DATABASE_STOPPED.get(context.view.gate() or "")
@@ -96,7 +96,7 @@ def database_stopped(context: Context) -> types.Cause | None:
         return None
 
 
-def engine(info: types.EngineInfo, pause: dict[str, Any] | None, found: list[types.Cause]) -> types.EngineInfo:
+def engine(info: types.EngineInfo, pause: dict[str, Any] | None, found: list[types_overview.Cause]) -> types.EngineInfo:
     """The host's word on the engine, overlaid with what it does not know: a pause, and causes of trouble."""
     if info.state == "running":
         if pause is not None:
@@ -118,14 +118,14 @@ def _workers(context: Context) -> tuple[float | None, list[dict[str, Any]] | Non
 def causes(
     facts: dict[str, Any],
     status: types.Status,
-    rows: list[types.QueueStatus],
+    rows: list[types_jobs.QueueStatus],
     workers: list[dict[str, Any]] | None,
-) -> list[types.Cause]:
+) -> list[types_overview.Cause]:
     """What is wrong now, worst first."""
-    found: list[types.Cause] = []
+    found: list[types_overview.Cause] = []
     if workers is None:
         found.append(
-            types.Cause(
+            types_overview.Cause(
                 "QUEUE_LOST",
                 "error",
                 "The queue does not answer",
@@ -136,15 +136,19 @@ def causes(
         if process.state == "given_up":
             sentence = process.note or f"The part {process.role} ended again and again and was left stopped."
             found.append(
-                types.Cause("CRASH_LOOP", "error", "A part keeps ending", sentence, "Open workers", process.role)
+                types_overview.Cause(
+                    "CRASH_LOOP", "error", "A part keeps ending", sentence, "Open workers", process.role
+                )
             )
     if facts["install_trouble"]:
         said = words(facts["install_trouble"]["code"], None)
-        found.append(types.Cause(facts["install_trouble"]["code"], "error", said.title, said.sentence, said.action))
+        found.append(
+            types_overview.Cause(facts["install_trouble"]["code"], "error", said.title, said.sentence, said.action)
+        )
     idle = [row.label for row in rows if row.consumers == 0]
     if workers is not None and idle:
         sentence = f"Nobody works on {', '.join(idle)}; jobs wait until a worker runs again."
-        found.append(types.Cause("NO_WORKERS", "error", "No workers", sentence, "Open workers", "workers"))
+        found.append(types_overview.Cause("NO_WORKERS", "error", "No workers", sentence, "Open workers", "workers"))
     found += [_failing(row) for row in rows if row.high_failure_rate]
     if facts["unannounced"]["runs"] >= UNANNOUNCED:
         runs, banks = facts["unannounced"]["runs"], phrases.count(facts["unannounced"]["items"], "bank")
@@ -152,19 +156,19 @@ def causes(
             f"In the last day {runs} syncs of {banks} found news that no "
             "webhook announced. The backup runs fetch everything; check the address that Plaid sends webhooks to."
         )
-        found.append(types.Cause("WEBHOOKS_MISSING", "warn", "Webhooks are missing", sentence))
+        found.append(types_overview.Cause("WEBHOOKS_MISSING", "warn", "Webhooks are missing", sentence))
     if facts["refused_1h"] >= 20:
         sentence = f"{facts['refused_1h']} in the last hour carried no signature that holds."
-        found.append(types.Cause("WEBHOOKS_REFUSED", "warn", "Webhooks are refused", sentence))
+        found.append(types_overview.Cause("WEBHOOKS_REFUSED", "warn", "Webhooks are refused", sentence))
     return found
 
 
-def _failing(row: types.QueueStatus) -> types.Cause:
+def _failing(row: types_jobs.QueueStatus) -> types_overview.Cause:
     sentence = f"Many jobs of {row.label} failed in the last quarter of an hour."
-    return types.Cause("HIGH_FAILURE_RATE", "warn", "Many failures", sentence, "See the causes", row.name)
+    return types_overview.Cause("HIGH_FAILURE_RATE", "warn", "Many failures", sentence, "See the causes", row.name)
 
 
-def _bank_data(facts: dict[str, Any]) -> types.BankData:
+def _bank_data(facts: dict[str, Any]) -> types_overview.BankData:
     expected = facts["items"] - facts["paused"] - facts["first_data"]
     if facts["items"] == 0:
         state = "none"
@@ -172,7 +176,7 @@ def _bank_data(facts: dict[str, Any]) -> types.BankData:
         state = "trouble"
     else:
         state = "up_to_date" if facts["fresh"] >= expected else "behind"
-    return types.BankData(
+    return types_overview.BankData(
         state=state,  # type: ignore[arg-type]
         items=facts["items"],
         fresh=facts["fresh"],
@@ -181,13 +185,15 @@ def _bank_data(facts: dict[str, Any]) -> types.BankData:
     )
 
 
-def _needs(facts: dict[str, Any]) -> list[types.Need]:
+def _needs(facts: dict[str, Any]) -> list[types_overview.Need]:
     found = []
     for row in facts["needs"]:
         said = words_for_state(row["state"], row["code"], row["institution"] or None)
         subject = row["institution"] or row["label"] or "A bank"
         found.append(
-            types.Need("item", row["id"], row["state"], said.title, subject, said.sentence, said.action or "Open")
+            types_overview.Need(
+                "item", row["id"], row["state"], said.title, subject, said.sentence, said.action or "Open"
+            )
         )
     groups = facts["groups"]
     if groups:
@@ -199,7 +205,7 @@ def _needs(facts: dict[str, Any]) -> list[types.Need]:
             where = f"{some} at {first['institution']}"
         error = first["error"] or {}
         found.append(
-            types.Need(
+            types_overview.Need(
                 "engine",
                 first["fingerprint"],
                 "error",
@@ -212,12 +218,12 @@ def _needs(facts: dict[str, Any]) -> list[types.Need]:
     return found
 
 
-def _figures(rows: list[types.QueueStatus], facts: dict[str, Any]) -> types.Figures:
+def _figures(rows: list[types_jobs.QueueStatus], facts: dict[str, Any]) -> types_overview.Figures:
     failed, done = sum(row.failed_24h for row in rows), sum(row.done_24h for row in rows)
     oldest = max(
         (row for row in rows if row.oldest_wait_ms is not None), key=lambda row: row.oldest_wait_ms or 0, default=None
     )
-    return types.Figures(
+    return types_overview.Figures(
         running=sum(row.running for row in rows),
         waiting=sum(row.waiting for row in rows),
         oldest_wait_ms=oldest.oldest_wait_ms if oldest else None,
@@ -231,12 +237,12 @@ def _figures(rows: list[types.QueueStatus], facts: dict[str, Any]) -> types.Figu
 def _services(
     context: Context,
     facts: dict[str, Any],
-    rows: list[types.QueueStatus],
+    rows: list[types_jobs.QueueStatus],
     workers: list[dict[str, Any]] | None,
     store_ms: float | None,
     queue_ms: float | None,
-    stopped: types.Cause | None,
-) -> list[types.Service]:
+    stopped: types_overview.Cause | None,
+) -> list[types_overview.Service]:
     settings = context.settings
     given = settings.origin
     trouble = facts["install_trouble"]
@@ -245,7 +251,7 @@ def _services(
     idle = [row for row in rows if row.consumers == 0]
     plan = facts["schedule"]
     return [
-        types.Service(
+        types_overview.Service(
             "queue",
             "Queue",
             "your own" if "redis_url" in given else "Valkey, built in",
@@ -253,7 +259,7 @@ def _services(
             f"{queue_ms:.1f} ms" if queue_ms is not None else "",
             "" if queue_ms is not None else "It does not answer.",
         ),
-        types.Service(
+        types_overview.Service(
             "database",
             "Database",
             ("Postgres" if store_ms is None else f"Postgres {facts['server_version'].split()[0]}")
@@ -262,21 +268,21 @@ def _services(
             "" if store_ms is None else f"{store_ms:.1f} ms",
             "It does not answer." if store_ms is None else (f"{stopped.title}." if stopped else ""),
         ),
-        types.Service(
+        types_overview.Service(
             "plaid",
             "Plaid",
             settings.plaid_env if not settings.plaid_url else f"{settings.plaid_env}, {settings.plaid_url}",
             "error" if trouble else "ok",
             sentence=words(trouble["code"], None).title if trouble else "",
         ),
-        types.Service(
+        types_overview.Service(
             "webhooks",
             "Webhooks",
             "signed" if facts["last_webhook_at"] else "none yet",
             "warn" if facts["refused_1h"] >= 20 else ("ok" if facts["last_webhook_at"] else "unknown"),
             _ago(facts["last_webhook_at"]),
         ),
-        types.Service(
+        types_overview.Service(
             "workers",
             "Workers",
             f"{phrases.count(len({worker['pool'] for worker in workers or []}), 'pool')}, "
@@ -284,7 +290,7 @@ def _services(
             "unknown" if workers is None else ("error" if idle else "ok"),
             f"{busy} busy" if workers is not None else "",
         ),
-        types.Service(
+        types_overview.Service(
             "schedule",
             "Schedule",
             phrases.count(plan["jobs"], "job"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.api import types
+from engine.api import types_overview
 from engine.notify.words import QUEUES
 
 QUEUE_LABELS: Mapping[str, str] = QUEUES
@@ -68,7 +68,7 @@ def span(seconds: float) -> str:
     return count(whole // 86_400, "day")
 
 
-def activity(row: Mapping[str, Any]) -> types.Activity:
+def activity(row: Mapping[str, Any]) -> types_overview.Activity:
     """One row of ``syncdesk_activity`` in words."""
     facts, kind = row["detail"], row["kind"]
     if kind == "run":
@@ -87,7 +87,7 @@ def activity(row: Mapping[str, Any]) -> types.Activity:
     else:
         text = facts["result"] or facts["action"]
         icon, tone = "history", "warn" if text.startswith("Refused") else "idle"
-    return types.Activity(at=row["at"], icon=icon, tone=tone, text=text, target=row["target"])  # type: ignore[arg-type]
+    return types_overview.Activity(at=row["at"], icon=icon, tone=tone, text=text, target=row["target"])  # type: ignore[arg-type]
 
 
 def changes(facts: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.api import actions, types
+from engine.api import actions, types, types_banks, types_jobs, types_operation
 from engine.api.context import Context
 from engine.api.hinting import Hinter
 from engine.api.missed import Missed
@@ -132,9 +132,9 @@ class Door:
             logger("webhook").warning("A refused webhook was not stored", code=error.code)
 
 
-def cron_health(call: Call) -> types.Alive:
+def cron_health(call: Call) -> types_operation.Alive:
     """``GET /api/cron/sync-transactions``: tells nothing but ok."""
-    return types.Alive(ok=True)
+    return types_operation.Alive(ok=True)
 
 
 def manual_sync(call: Call) -> types.Done:
@@ -142,11 +142,11 @@ def manual_sync(call: Call) -> types.Done:
     return actions.sync(call, call.body)
 
 
-def queue_status(call: Call) -> types.Queues:
+def queue_status(call: Call) -> types_jobs.Queues:
     """``GET /api/queue/status``."""
     from engine.api import views
 
-    return types.Queues(queues=views.queues(call.context))
+    return types_jobs.Queues(queues=views.queues(call.context))
 
 
 def openapi(door: Door) -> Any:
@@ -181,7 +181,7 @@ def routes(door: Door) -> list[Route]:
             summary="Health check of the cron endpoint.",
             handler=cron_health,
             token=None,
-            answer=types.Alive,
+            answer=types_operation.Alive,
             per_minute=WEBHOOKS_A_MINUTE,
         ),
         Route(
@@ -201,7 +201,7 @@ def routes(door: Door) -> list[Route]:
             summary="Sync one item or all of them now.",
             handler=manual_sync,
             token="operate",  # noqa: S106
-            body=types.SyncRequest,
+            body=types_banks.SyncRequest,
             answer=types.Done,
             errors=(404, 409, 503),
             per_minute=CALLS_A_MINUTE,
@@ -211,7 +211,7 @@ def routes(door: Door) -> list[Route]:
             path="/api/queue/status",
             summary="State of the queues.",
             handler=queue_status,
-            answer=types.Queues,
+            answer=types_jobs.Queues,
             errors=(503,),
             per_minute=CALLS_A_MINUTE,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.api import types, views
+from engine.api import types, types_banks, views
 from engine.api.actions import audited, correlation
 from engine.api.context import Context
 from engine.api.phrases import count
@@ -45,14 +45,14 @@ def words(reason: str) -> str:
     return f"{said} ({rule})" if rule else said
 
 
-def page(context: Context, item_id: str, after: str | None = None, limit: int = 50) -> types.SetAsidePage:
+def page(context: Context, item_id: str, after: str | None = None, limit: int = 50) -> types_banks.SetAsidePage:
     """Open entries of a bank link, newest first."""
     found: Any = context.store.call(
         "set_aside_list", item=item_id, after=int(after) if after and after.isdigit() else None, limit=limit
     )
     for row in found["rows"]:
         row["sentence"] = f"{words(row['reason'])}."
-    return msgspec.convert(found, types.SetAsidePage)
+    return msgspec.convert(found, types_banks.SetAsidePage)
 
 
 def _known(call: Call) -> str:
@@ -66,7 +66,7 @@ def _known(call: Call) -> str:
     return item_id
 
 
-def _list(call: Call) -> types.SetAsidePage:
+def _list(call: Call) -> types_banks.SetAsidePage:
     item_id = _known(call)
     return page(call.context, item_id, call.query.after, page_size(call.query.limit))
 
@@ -94,7 +94,7 @@ def routes() -> list[Route]:
             "items/{id}/set-aside",
             "Rows of one bank that were refused, each with its reason.",
             _list,
-            types.SetAsidePage,
+            types_banks.SetAsidePage,
             query=Query,
             found=True,
         ),
@@ -102,7 +102,7 @@ def routes() -> list[Route]:
             "items/{id}/set-aside/retry",
             "Try refused rows again: those named, or all of the bank.",
             _retry,
-            body=types.TryAgain,
+            body=types_banks.TryAgain,
             optional=True,
         ),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine import clock
-from engine.api import phrases, types
+from engine.api import phrases, types_banks, types_jobs
 from engine.api.context import Context
 from engine.errors import BrokerUnavailable, NotFound, StoreUnavailable, UsageError
 from engine.plaid.words import removal, words, words_for_state
@@ -25,7 +25,9 @@ SCAN = 2000
 # ---------------------------------------------------------------- queues
 
 
-def queues(context: Context, stats: dict[str, Any] | None = None, *, reachable: bool = True) -> list[types.QueueStatus]:
+def queues(
+    context: Context, stats: dict[str, Any] | None = None, *, reachable: bool = True
+) -> list[types_jobs.QueueStatus]:
     """State of every queue. Redis' figures are zero where it does not answer, or is known not to (``reachable``)."""
     kept = stats if stats is not None else context.store.call("queue_stats")
     try:
@@ -46,7 +48,7 @@ def queues(context: Context, stats: dict[str, Any] | None = None, *, reachable: 
 
 def _queue(
     context: Context, name: str, live: dict[str, Any], kept: dict[str, Any], *, failing: bool
-) -> types.QueueStatus:
+) -> types_jobs.QueueStatus:
     minutes = kept.get("last_hour") or []
     settings = context.settings
     default = {
@@ -54,7 +56,7 @@ def _queue(
         "webhooks": settings.webhook_concurrency,
         "notifications": settings.notification_concurrency,
     }[name]
-    return types.QueueStatus(
+    return types_jobs.QueueStatus(
         name=name,  # type: ignore[arg-type]
         label=phrases.QUEUE_LABELS[name],
         paused=bool(live.get("paused", False)),
@@ -86,7 +88,7 @@ def jobs(
     group: str | None,
     after: str | None,
     limit: int,
-) -> types.JobPage:
+) -> types_jobs.JobPage:
     """One page of jobs. Without a state: running, retrying, waiting, delayed, failed, done, one after another.
 
     Raises:
@@ -100,7 +102,7 @@ def jobs(
     if after and at not in sections:
         raise UsageError("The cursor belongs to another list.")
     start = sections.index(at) if at else 0
-    found: list[types.Job] = []
+    found: list[types_jobs.Job] = []
     following: str | None = None
     for place in range(start, len(sections)):
         cursor = inner if place == start and inner else None
@@ -114,7 +116,7 @@ def jobs(
             following = None
         if len(found) >= limit or more is not None:
             break
-    return types.JobPage(jobs=found, counts=job_counts(context, queue), next=following)
+    return types_jobs.JobPage(jobs=found, counts=job_counts(context, queue), next=following)
 
 
 def _token(section: str, inner: str) -> str:
@@ -132,29 +134,29 @@ def _cursor(text: str) -> tuple[str, str]:
 
 def _section(
     context: Context, state: str, queue: str | None, q: str | None, group: str | None, after: str | None, limit: int
-) -> tuple[list[types.Job], str | None]:
+) -> tuple[list[types_jobs.Job], str | None]:
     if state in {"failed", "discarded"}:
         page = context.store.call(
             "jobs_failed_list", state=state, queue=queue, q=q, group=group, after=after, limit=limit
         )
-        return msgspec.convert(page["jobs"], list[types.Job]), page["next"]
+        return msgspec.convert(page["jobs"], list[types_jobs.Job]), page["next"]
     if group is not None:
         return [], None
     if not q:
         page = context.view.jobs(state, queue, after, limit)
-        return msgspec.convert(page["jobs"], list[types.Job]), page["next"]
-    found: list[types.Job] = []
+        return msgspec.convert(page["jobs"], list[types_jobs.Job]), page["next"]
+    found: list[types_jobs.Job] = []
     scanned = 0
     while True:
         page = context.view.jobs(state, queue, after, limit)
-        found += [job for job in msgspec.convert(page["jobs"], list[types.Job]) if _fits(job, q)]
+        found += [job for job in msgspec.convert(page["jobs"], list[types_jobs.Job]) if _fits(job, q)]
         scanned += limit
         after = page["next"]
         if after is None or len(found) >= limit or scanned >= SCAN:
             return found, after
 
 
-def _fits(job: types.Job, q: str) -> bool:
+def _fits(job: types_jobs.Job, q: str) -> bool:
     text = q.lower()
     exact = (job.id, job.item_id or "", job.correlation_id)
     return text in exact or any(
@@ -179,7 +181,7 @@ def job_counts(context: Context, queue: str | None) -> dict[str, int]:
     return counts
 
 
-def job(context: Context, job_id: str) -> types.JobDetail:
+def job(context: Context, job_id: str) -> types_jobs.JobDetail:
     """A job's detail: live, or kept as failed.
 
     Raises:
@@ -193,8 +195,8 @@ def job(context: Context, job_id: str) -> types.JobDetail:
     found = kept if kept is not None else context.view.job(job_id)
     if found is None:
         raise NotFound("There is no such job; finished ones are kept for a while only.")
-    shown = msgspec.convert(found["job"], types.Job)
-    timeline = msgspec.convert(found["timeline"], list[types.Attempt])
+    shown = msgspec.convert(found["job"], types_jobs.Job)
+    timeline = msgspec.convert(found["timeline"], list[types_jobs.Attempt])
     error = next((attempt.error for attempt in reversed(timeline) if attempt.error is not None), None)
     title, sentence = phrases.job_words(shown.state)
     action: str | None = None
@@ -205,7 +207,7 @@ def job(context: Context, job_id: str) -> types.JobDetail:
     if kept is not None and kept.get("recorded_state") == "retried":
         allowed = []
         title, sentence = "Retried", "This job was started again as a new one."
-    return types.JobDetail(
+    return types_jobs.JobDetail(
         job=shown,
         timeline=timeline,
         thread=thread(context, shown),
@@ -217,22 +219,22 @@ def job(context: Context, job_id: str) -> types.JobDetail:
     )
 
 
-def thread(context: Context, job: types.Job) -> list[types.ThreadEvent]:
+def thread(context: Context, job: types_jobs.Job) -> list[types_jobs.ThreadEvent]:
     """Everything that carries the job's correlation id, with the milliseconds from one hop to the next."""
     rows = context.store.call("job_thread", correlation=job.correlation_id) if job.correlation_id else []
     events = [
-        types.ThreadEvent(
+        types_jobs.ThreadEvent(
             at=row["at"], kind=row["kind"], text=phrases.thread_text(row["kind"], row["detail"]), target=row["target"]
         )
         for row in rows
     ]
-    events.append(types.ThreadEvent(at=_iso(job.queued_at), kind="queued", text=f"Queued in lane {job.lane}"))
+    events.append(types_jobs.ThreadEvent(at=_iso(job.queued_at), kind="queued", text=f"Queued in lane {job.lane}"))
     if job.started_at:
         text = "Picked up" if job.attempts < 2 else f"Picked up, start {job.attempts}"
-        events.append(types.ThreadEvent(at=_iso(job.started_at), kind="started", text=text))
+        events.append(types_jobs.ThreadEvent(at=_iso(job.started_at), kind="started", text=text))
     if job.finished_at:
         text = "Failed for good" if job.state in {"failed", "discarded"} else "Job finished"
-        events.append(types.ThreadEvent(at=_iso(job.finished_at), kind="finished", text=text))
+        events.append(types_jobs.ThreadEvent(at=_iso(job.finished_at), kind="finished", text=text))
     events.sort(key=lambda event: event.at)
     for before, event in itertools.pairwise(events):
         event.ms = round((clock.parse(event.at) - clock.parse(before.at)).total_seconds() * 1000, 1)
@@ -243,7 +245,7 @@ def _iso(text: str) -> str:
     return clock.iso(clock.parse(text))
 
 
-def failure_groups(context: Context, span: str) -> types.FailureGroups:
+def failure_groups(context: Context, span: str) -> types_jobs.FailureGroups:
     """Failures by cause, with the cure of each."""
     groups = context.store.call("failure_groups_list", span=span)["groups"]
     for group in groups:
@@ -251,26 +253,26 @@ def failure_groups(context: Context, span: str) -> types.FailureGroups:
         group["action"] = cure if cure not in {None, "Copy details"} else "Retry"
         group["title"] = group["title"] or group["code"]
         group["sentence"] = group["sentence"] or ""
-    return types.FailureGroups(groups=msgspec.convert(groups, list[types.FailureGroup]))
+    return types_jobs.FailureGroups(groups=msgspec.convert(groups, list[types_jobs.FailureGroup]))
 
 
 # ---------------------------------------------------------------- banks
 
 
-def items(context: Context, state: str | None, q: str | None, after: str | None, limit: int) -> types.ItemPage:
+def items(context: Context, state: str | None, q: str | None, after: str | None, limit: int) -> types_banks.ItemPage:
     """One page of bank links."""
     page = context.reader.call("items_list", state=state, q=q, after=after, limit=limit)
     for row in page["items"]:
         _explain(row)
-    return msgspec.convert(page, types.ItemPage)
+    return msgspec.convert(page, types_banks.ItemPage)
 
 
-def item(context: Context, item_id: str) -> types.ItemDetail:
+def item(context: Context, item_id: str) -> types_banks.ItemDetail:
     """One bank link with its accounts and latest runs."""
     found = context.reader.call("item_get", item=identifier(item_id))
     _explain(found["item"])
     found["removes"] = removal(found["item"]["accounts"], found["item"]["transactions"])
-    return msgspec.convert(found, types.ItemDetail)
+    return msgspec.convert(found, types_banks.ItemDetail)
 
 
 def _explain(row: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from engine.api import types
+from engine.api import types, types_jobs, types_operation
 from engine.api.context import Context
 from engine.api.phrases import QUEUE_LABELS
 from engine.errors import BrokerUnavailable
@@ -16,7 +16,7 @@ FRESH_S = 15.0
 PoolState = Literal["running", "quiet", "stopped", "starting", "unknown"]
 
 
-def workers(context: Context) -> types.Workers:
+def workers(context: Context) -> types_operation.Workers:
     """Pools, other parts, and queues that nobody consumes. Where Redis is away, pools are unknown, not dead."""
     processes = context.host.status().processes
     try:
@@ -26,7 +26,7 @@ def workers(context: Context) -> types.Workers:
         reported, queues = None, {}
     pools = [_pool(context, name, reported, queues, processes) for name in LABELS]
     mine = {f"worker-{name}" for name in LABELS}
-    return types.Workers(
+    return types_operation.Workers(
         pools=pools,
         parts=[process for process in processes if process.role not in mine],
         orphans=[QUEUE_LABELS[name] for name, row in queues.items() if row["consumers"] == 0],
@@ -39,7 +39,7 @@ def _pool(
     reported: list[dict[str, Any]] | None,
     queues: dict[str, dict[str, Any]],
     processes: list[types.ProcessInfo],
-) -> types.Pool:
+) -> types_operation.Pool:
     supervised = [process for process in processes if process.role == f"worker-{name}"]
     members = [row for row in reported or [] if row["pool"] in {name, "all"}]
     fresh = [row for row in members if row["heartbeat_age_s"] < FRESH_S and row["state"] != "stopped"]
@@ -49,7 +49,7 @@ def _pool(
         "webhooks": settings.webhook_concurrency,
         "notifications": settings.notification_concurrency,
     }
-    return types.Pool(
+    return types_operation.Pool(
         name=name,  # type: ignore[arg-type]
         label=LABELS[name],
         queues=QUEUES[name],
@@ -59,7 +59,7 @@ def _pool(
         concurrency={queue: (queues.get(queue) or {}).get("concurrency") or default[queue] for queue in QUEUES[name]},
         processes=_processes(supervised, members),
         running=[
-            types.RunningJob(
+            types_jobs.RunningJob(
                 job_id=job["job_id"],
                 label=job["label"],
                 actor=job["actor"],

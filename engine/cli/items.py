@@ -50,12 +50,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _list(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types_banks
 
-    found: list[types.Item] = []
+    found: list[types_banks.Item] = []
     counts: dict[str, int] = {}
     with remote.client() as engine:
-        for page in engine.pages("items", types.ItemPage, q=args.search, limit=500):
+        for page in engine.pages("items", types_banks.ItemPage, q=args.search, limit=500):
             found += page.items
             counts = page.counts
     rows = [
@@ -68,16 +68,18 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _set_aside(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types_banks
 
     with remote.client() as engine:
         if args.retry is not None:
             return remote.done(
                 args,
-                engine.act(f"items/{common.segment(args.item)}/set-aside/retry", types.TryAgain(args.retry or None)),
+                engine.act(
+                    f"items/{common.segment(args.item)}/set-aside/retry", types_banks.TryAgain(args.retry or None)
+                ),
             )
-        found: list[types.SetAside] = []
-        for page in engine.pages(f"items/{common.segment(args.item)}/set-aside", types.SetAsidePage, limit=500):
+        found: list[types_banks.SetAside] = []
+        for page in engine.pages(f"items/{common.segment(args.item)}/set-aside", types_banks.SetAsidePage, limit=500):
             found += page.rows
     rows = [(row.id, row.transaction_id, row.at, row.tries, row.sentence) for row in found]
     text = remote.table(("Row", "Transaction", "Since", "Tries", "Why"), rows) if rows else "No row is set aside."
@@ -96,15 +98,15 @@ def _link(args: argparse.Namespace) -> int:
         return _link_many(args, sys.stdin)
     if not args.public_token.strip():
         raise UsageError("The public token is empty.")
-    from engine.api import types
+    from engine.api import types_banks
 
     with remote.client() as engine:
-        return remote.done(args, engine.act("items/link", types.LinkRequest(args.public_token, args.user)))
+        return remote.done(args, engine.act("items/link", types_banks.LinkRequest(args.public_token, args.user)))
 
 
 def _link_many(args: argparse.Namespace, lines: Iterable[str]) -> int:
     """Each line is tried; 1 where any was refused. A token is never printed, so lines are named by their number."""
-    from engine.api import types
+    from engine.api import types_banks
 
     results: list[dict[str, Any]] = []
     with remote.client() as engine:
@@ -113,7 +115,7 @@ def _link_many(args: argparse.Namespace, lines: Iterable[str]) -> int:
             if not token:
                 continue
             try:
-                done = engine.act("items/link", types.LinkRequest(token, user or args.user))
+                done = engine.act("items/link", types_banks.LinkRequest(token, user or args.user))
                 results.append({"line": number, "ok": True, "item_id": done.ids[0], "message": done.message})
             except SyncdeskError as error:
                 results.append({"line": number, "ok": False, "item_id": None, "message": error.message})
@@ -133,19 +135,19 @@ def _sign_in(args: argparse.Namespace, item: str | None) -> int:
     import webbrowser
 
     from engine import clock
-    from engine.api import types
+    from engine.api import types_banks
 
     with remote.client() as engine:
-        request = types.LinkRequest(user=getattr(args, "user", None), item_id=item)
-        begun: types.LinkStart = engine.act("items/link", request, shape=types.LinkStart)
+        request = types_banks.LinkRequest(user=getattr(args, "user", None), item_id=item)
+        begun: types_banks.LinkStart = engine.act("items/link", request, shape=types_banks.LinkStart)
         common.note(f"Sign in on this page: {begun.url}")
         if not args.json:
             webbrowser.open(begun.url)
         pause, end = threading.Event(), clock.monotonic() + args.wait
-        state = engine.get(f"items/link/{begun.session}", types.LinkState)
+        state = engine.get(f"items/link/{begun.session}", types_banks.LinkState)
         while state.state == "waiting" and clock.monotonic() < end:
             pause.wait(2.0)
-            state = engine.get(f"items/link/{begun.session}", types.LinkState)
+            state = engine.get(f"items/link/{begun.session}", types_banks.LinkState)
     ok = state.state == "done"
     common.show(args, {"ok": ok, "url": begun.url, **remote.document(state)}, state.message)
     return 0 if ok else 1

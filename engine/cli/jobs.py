@@ -45,12 +45,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _list(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types_jobs
 
     if not 1 <= args.limit <= MOST:
         raise UsageError(f"--limit is 1 to {MOST}.")
     with remote.client() as engine:
-        page = engine.get("jobs", types.JobPage, state=args.state, queue=args.queue, q=args.search, limit=args.limit)
+        page = engine.get(
+            "jobs", types_jobs.JobPage, state=args.state, queue=args.queue, q=args.search, limit=args.limit
+        )
     rows = [
         (job.id, job.state, job.label, job.institution or "", f"{job.attempts}/{job.max_attempts}", job.error_title)
         for job in page.jobs

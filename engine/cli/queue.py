@@ -32,10 +32,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _status(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types_jobs
 
     with remote.client() as engine:
-        found = engine.get("queues", types.Queues)
+        found = engine.get("queues", types_jobs.Queues)
     rows = [
         (
             queue.label + (" (paused)" if queue.paused else ""),
@@ -76,12 +76,12 @@ def _test(args: argparse.Namespace) -> int:
 
 
 def _pause(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types_operation
     from engine.errors import UsageError
 
     with remote.client() as engine:
         if args.name is None:
-            return remote.done(args, engine.act("engine/pause", types.EnginePause(args.minutes)))
+            return remote.done(args, engine.act("engine/pause", types_operation.EnginePause(args.minutes)))
         if args.minutes is not None:
             raise UsageError("--minutes is for the whole engine; a queue is paused until it is resumed.")
         return remote.done(args, engine.act(f"queues/{args.name}/pause"))

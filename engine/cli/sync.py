@@ -21,12 +21,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _sync(args: argparse.Namespace) -> int:
-    from engine.api import types
+    from engine.api import types, types_banks
 
     if args.all == (args.item is not None):
         raise UsageError("Name one --item, or say --all.")
     with remote.client() as engine:
-        done: types.Done = engine.act("sync", types.SyncRequest(item_id=args.item, all=args.all))
+        done: types.Done = engine.act("sync", types_banks.SyncRequest(item_id=args.item, all=args.all))
         if args.all or not args.wait or not done.ids or done.ids[0] == args.item:
             return remote.done(args, done)
         common.note(done.message)

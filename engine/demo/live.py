@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from engine import clock, launch
-from engine.api import types
+from engine.api import types, types_banks, types_bills
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.stage import require, throw_away
@@ -83,7 +83,7 @@ def _populate(client: Client, bank: BankControl, hook: str) -> None:
                 error_code="INTERNAL_SERVER_ERROR",
                 times=4,
             )
-        client.act("items/link", types.LinkRequest(public_token=made["public_token"], user=user))
+        client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user=user))
         bank.do("ready", item_id=made["item_id"])
     bank.do("break", item_id=items[CEDAR])
     bank.do("life", running=True, speed=SPEED)
@@ -92,7 +92,7 @@ def _populate(client: Client, bank: BankControl, hook: str) -> None:
 def _bill(client: Client, bill: Mapping[str, object], user: str, *, vague: bool) -> None:
     """As a person would type it; a vague one has an old price and no category, so that its payments wait for review."""
     month = clock.now().date().replace(day=1) - timedelta(days=1)
-    wanted = types.BillWrite(
+    wanted = types_bills.BillWrite(
         name=str(bill["name"]),
         amount=str(Decimal(str(bill["amount"])) * (OLD_PRICE if vague else 1)),
         cadence="monthly",

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine import clock, launch
-from engine.api import types
+from engine.api import types, types_banks, types_bills, types_jobs
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.ledger import Ledger, bank_rows
@@ -100,7 +100,7 @@ class Story:
                 self._bank.do(
                     "faults", path="/transactions/sync", item_id=made["item_id"], error_code="INTERNAL_SERVER_ERROR"
                 )
-            done = self._client.act("items/link", types.LinkRequest(public_token=made["public_token"], user=user))
+            done = self._client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user=user))
             self._ids[institution] = done.ids[0]
             if institution == LAKESIDE:
                 self._bills(made["bills"], user)
@@ -115,7 +115,7 @@ class Story:
         self._bill("Blue Harbor Dance School", Decimal("64.00"), clock.now().date(), user, None)
 
     def _bill(self, name: str, amount: Decimal, anchor: date, user: str, category: str | None) -> None:
-        bill = types.BillWrite(
+        bill = types_bills.BillWrite(
             name=name, amount=str(amount), cadence="monthly", anchor_date=anchor.isoformat(), category=category,
             user=user, business_day_shift="next",
         )  # fmt: skip
@@ -205,9 +205,9 @@ class Story:
             "select exists (select from syncdesk.failed_jobs where item_id = %s)",
             item,
         )
-        failed = self._client.get("jobs", types.JobPage, state="failed").jobs
+        failed = self._client.get("jobs", types_jobs.JobPage, state="failed").jobs
         self.result.failed_jobs = len(failed)
-        job = self._client.get(f"jobs/{failed[0].id}", types.JobDetail)
+        job = self._client.get(f"jobs/{failed[0].id}", types_jobs.JobDetail)
         # A start that met trouble of the engine's own (a lock of the database, say) is told too, none of the four.
         errors = [entry.error for entry in job.timeline if entry.error is not None]
         self.result.failed_attempts = sum(error.kind == "plaid" for error in errors)

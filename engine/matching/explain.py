@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from engine.api.types import Candidate, Evidence
+from engine.api.types_bills import Candidate, Evidence
 from engine.matching.periods import WINDOWS, shifted
 from engine.matching.rules import NAME_FITS, Judgement, Model
 from engine.matching.types import Bill, Payment

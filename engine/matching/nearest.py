@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from engine.api.types import Candidate, Evidence
+from engine.api.types_bills import Candidate, Evidence
 from engine.matching import explain
 from engine.matching.board import Board
 from engine.matching.periods import WINDOWS, shifted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import date
 
-from engine.api.types import Candidate, Evidence
+from engine.api.types_bills import Candidate, Evidence
 from engine.matching import explain, simple
 from engine.matching.board import Board, Choice, Node
 from engine.matching.cleanup import no_payments

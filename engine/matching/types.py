@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from engine.api.types import Candidate, Evidence
+from engine.api.types_bills import Candidate, Evidence
 
 Cadence = Literal["weekly", "biweekly", "semimonthly", "monthly", "bimonthly", "quarterly", "yearly"]
 Shift = Literal["none", "next", "previous"]

@@ -1,4 +1,4 @@
-"""Reading the live state of the queues, in the shapes of `engine.api.types`. Failed jobs are in Postgres."""
+"""Reading the live state of the queues, in the shapes of `engine.api.types_jobs`. Failed jobs are in Postgres."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class View:
         }
 
     def jobs(self, state: str, queue: str | None = None, after: str | None = None, limit: int = 50) -> dict[str, Any]:
-        """A page ``{"jobs": [types.Job…], "next"}`` of the jobs in one live state (waiting, delayed, running,
+        """A page ``{"jobs": [types_jobs.Job…], "next"}`` of the jobs in one live state (waiting, delayed, running,
         retrying, done). ``after`` is a page's ``next``; as the list is live, a job may be met twice.
 
         Raises:
@@ -124,7 +124,8 @@ class View:
         return pipe.execute()
 
     def job(self, job_id: str) -> dict[str, Any] | None:
-        """``{"job": types.Job, "timeline": [types.Attempt…], "arguments": {…}}`` of a live or lately done job.
+        """``{"job": types_jobs.Job, "timeline": [types_jobs.Attempt…], "arguments": {…}}`` of a live or lately
+        done job.
 
         Raises:
             BrokerUnavailable: Redis does not answer.
@@ -259,7 +260,7 @@ def _last_error(fields: dict[str, str], starts: int) -> dict[str, Any] | None:
 
 
 def timeline(fields: dict[str, str]) -> list[dict[str, Any]]:
-    """The numbered starts of a job (`types.Attempt`), from its hash."""
+    """The numbered starts of a job (`types_jobs.Attempt`), from its hash."""
     found = []
     for number in range(1, int(fields.get("starts") or 0) + 1):
         started, ended = fields.get(f"s{number}"), fields.get(f"e{number}")

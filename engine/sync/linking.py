@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from engine import clock
-from engine.api.types import LinkStart, LinkState
+from engine.api.types_banks import LinkStart, LinkState
 from engine.errors import Conflict, NotFound, SecretError, SettingsError, StoreUnavailable, SyncdeskError
 from engine.logs import logger
 from engine.plaid.errors import ItemBroken, ItemGone, PlaidError, react

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from engine import clock
-from engine.api import types
+from engine.api import types_bills
 from engine.errors import Conflict
 from engine.matching.nearest import nearest
 from engine.matching.plan import plan_all
@@ -52,13 +52,13 @@ def load(store: Store, user_id: str) -> MatchInputs:
     return MatchInputs.read(store.call("match_inputs", user=user_id))
 
 
-def bill_detail(store: Store, bill_id: str) -> types.BillDetail:
+def bill_detail(store: Store, bill_id: str) -> types_bills.BillDetail:
     """One bill with its matches and the nearest payments that did not match, each with why not.
 
     Raises:
         NotFound: there is no such bill.
     """
-    detail = msgspec.convert(store.call("bill_get", bill=bill_id), types.BillDetail, strict=False)
+    detail = msgspec.convert(store.call("bill_get", bill=bill_id), types_bills.BillDetail, strict=False)
     if detail.bill.due is not None and detail.bill.state in ("due", "overdue", "upcoming"):
         detail.nearest = nearest(
             load(store, detail.bill.user_id), bill_id, dt.date.fromisoformat(detail.bill.due), clock.now().date()

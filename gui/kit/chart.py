@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF, QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from engine.api import types
+from engine.api import types_banks, types_overview
 from gui import paint, words
 from gui import theme as themes
 from gui.kit.focus import KeyFocus
@@ -31,7 +31,7 @@ class AreaChart(KeyFocus, QWidget):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._theme, self._name = themes.current(), name
-        self._slots: Sequence[types.ChartSlot] = ()
+        self._slots: Sequence[types_overview.ChartSlot] = ()
         self._span = "24h"
         self._until: str | None = None
         self._canvas: QPixmap | None = None
@@ -45,7 +45,7 @@ class AreaChart(KeyFocus, QWidget):
     def sizeHint(self) -> QSize:
         return QSize(640, self._theme.size("chart.height"))
 
-    def show_chart(self, chart: types.Chart, until: str | None = None) -> None:
+    def show_chart(self, chart: types_overview.Chart, until: str | None = None) -> None:
         """Show a chart; ``until``: nothing is known since that time."""
         if chart.slots == self._slots and chart.span == self._span and until == self._until:
             return
@@ -209,11 +209,11 @@ class RunStrip(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._theme = themes.current()
-        self._runs: Sequence[types.Run] = ()
+        self._runs: Sequence[types_banks.Run] = ()
         self.setFixedHeight(32)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def show_runs(self, runs: Sequence[types.Run]) -> None:
+    def show_runs(self, runs: Sequence[types_banks.Run]) -> None:
         """``runs`` with the newest first, as the API tells them; the newest is drawn at the right."""
         self._runs = list(runs)[:40][::-1]
         failed = sum(run.state == "failed" for run in self._runs)

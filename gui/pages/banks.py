@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QWidget
 
-from engine.api import types
+from engine.api import types_banks
 from gui import words
 from gui.client.api import Failure, path
 from gui.desk import Desk
@@ -44,13 +44,13 @@ class BanksPage(ListPage):
         super().__init__(desk)
         self._linking = linking
         self.sync_all = Button("Sync all", "state-syncing")
-        self.sync_all.clicked.connect(lambda: desk.act("POST", path("sync"), types.SyncRequest(all=True)))
+        self.sync_all.clicked.connect(lambda: desk.act("POST", path("sync"), types_banks.SyncRequest(all=True)))
         self.link = Button("Link a bank", "plus")
         self.link.clicked.connect(lambda: linking.begin(None))
         self.tabs = Tabs(TABS)
         self.items = Paged(
             desk.client,
-            types.ItemPage,
+            types_banks.ItemPage,
             self._address,
             lambda page: page.items,
             lambda item: item.id,
@@ -145,7 +145,7 @@ class BanksPage(ListPage):
             self.pane.open(item)
             self.show_detail()
 
-    def _menu(self, item: types.Item) -> Sequence[RowButton]:
+    def _menu(self, item: types_banks.Item) -> Sequence[RowButton]:
         may = self.desk.may()[0] and item.state not in {"paused", "removed", "needs_you"}
         return [RowButton("sync", "Sync now", enabled=may)]
 
@@ -153,7 +153,7 @@ class BanksPage(ListPage):
         self._open(key)
         self.pane.sync_now()
 
-    def _page_came(self, page: types.ItemPage) -> None:
+    def _page_came(self, page: types_banks.ItemPage) -> None:
         self.view.ready()
         counts = dict(page.counts)
         every = sum(number for state, number in counts.items() if state != "removed")
@@ -187,10 +187,10 @@ class BanksPage(ListPage):
     def _look(self, correlation: str) -> None:
         """Say how a sync ended once its run did."""
 
-        def came(detail: types.ItemDetail) -> None:
+        def came(detail: types_banks.ItemDetail) -> None:
             run = next((run for run in detail.runs if run.correlation_id == correlation), None)
             if run is not None and run.state != "running" and self._followed.pop(correlation, ""):
                 self.desk.say(f"{rows.name(detail.item)}: {rows.result(run)}")
 
         item_id = self._followed[correlation]
-        self.desk.client.get(path("items", item_id), types.ItemDetail, came, lambda _failure: None)
+        self.desk.client.get(path("items", item_id), types_banks.ItemDetail, came, lambda _failure: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
 
-from engine.api import types
+from engine.api import types, types_banks
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
@@ -30,9 +30,9 @@ class BankPane(Pane):
     def __init__(self, desk: Desk, linking: Linking) -> None:
         super().__init__("Bank link")
         self._desk, self._linking = desk, linking
-        self.query = Query(desk.client, types.ItemDetail, "", self)
+        self.query = Query(desk.client, types_banks.ItemDetail, "", self)
         self.query.arrived.connect(self._show)
-        self.item: types.Item | None = None
+        self.item: types_banks.Item | None = None
         self.acts.setContentsMargins(16, 12, 16, 14)
         self.banner = Banner(stacked=True)
         self.banner.acted.connect(self._cure)
@@ -68,7 +68,7 @@ class BankPane(Pane):
         self.foot.addWidget(self.remove)
         self.show_foot()
 
-    def open(self, item: types.Item) -> None:
+    def open(self, item: types_banks.Item) -> None:
         """Show an item: what the list knows at once, the rest when it comes."""
         if self.item is None or self.item.id != item.id:
             self.aside.hide()
@@ -122,7 +122,7 @@ class BankPane(Pane):
             self._desk.act(
                 "POST",
                 path("items", self.item.id, "set-aside", "retry"),
-                types.TryAgain(),
+                types_banks.TryAgain(),
                 done=lambda _answer: self.refresh(),
                 failed=self._refused,
             )
@@ -131,7 +131,7 @@ class BankPane(Pane):
         self.refresh()
 
     def _remove(self) -> None:
-        detail: types.ItemDetail | None = self.query.data
+        detail: types_banks.ItemDetail | None = self.query.data
         if detail is None:
             return
         item = detail.item
@@ -146,7 +146,7 @@ class BankPane(Pane):
         elif item is not None and item.action in NEW:
             self._linking.begin(None)
 
-    def _show(self, detail: types.ItemDetail) -> None:
+    def _show(self, detail: types_banks.ItemDetail) -> None:
         item = detail.item
         self._show_item(item)
         shown = [rows.account_name(account) for account in detail.accounts]
@@ -160,13 +160,13 @@ class BankPane(Pane):
         self.runs.show_rows(detail.runs[:RUNS])
         self._last.say(f"last {len(detail.runs)}" if detail.runs else "none yet")
 
-    def _show_aside(self, found: types.SetAsidePage | None) -> None:
+    def _show_aside(self, found: types_banks.SetAsidePage | None) -> None:
         number = found.total if found is not None else 0
         self.aside.setVisible(number > 0)
         if found is not None and number:
             self._refused_rows.say(rows.set_aside(found))
 
-    def _show_item(self, item: types.Item) -> None:
+    def _show_item(self, item: types_banks.Item) -> None:
         self.item = item
         self.monogram.say(words.monogram(rows.name(item)))
         self.title.say(rows.name(item))
@@ -182,7 +182,7 @@ class BankPane(Pane):
         self.facts.tell("Next sync", words.until(item.next_sync_at), words.exact(item.next_sync_at))
         self._show_actions(item)
 
-    def _show_banner(self, item: types.Item) -> None:
+    def _show_banner(self, item: types_banks.Item) -> None:
         spec = self._theme.state("item", item.state)
         quiet = item.state in {"healthy", "syncing"} and item.action is None
         self.banner.setVisible(not quiet)
@@ -190,7 +190,7 @@ class BankPane(Pane):
         action = item.action if item.action in MENDS or item.action in NEW else ""
         self.banner.tell(tone, str(spec["icon"]), item.title, item.sentence, action or "", "filled")
 
-    def _show_actions(self, item: types.Item) -> None:
+    def _show_actions(self, item: types_banks.Item) -> None:
         may, reason = self._desk.may()
         self.banner.button.allow(may, reason)
         paused, gone = item.state == "paused", item.state == "removed"
@@ -209,5 +209,5 @@ class BankPane(Pane):
         self.sync.set_kind("outline" if filled or blocked else "filled")
 
 
-def _run_tip(run: types.Run) -> str:
+def _run_tip(run: types_banks.Run) -> str:
     return f"{words.exact(run.started_at)}\n{words.plural(run.pages, 'page')}, {rows.result(run)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.api import types
+from engine.api import types_banks
 from gui import icons, paint, words
 from gui import theme as themes
 from gui.kit.listview import Cell, Column, Layout
@@ -14,12 +14,12 @@ TRIGGERS = {"manual": "you", "cron": "cron", "probe": "daily look"}
 LATE_S = 3600.0
 
 
-def name(item: types.Item) -> str:
+def name(item: types_banks.Item) -> str:
     """The bank, or what the person calls the link."""
     return item.institution or item.label or "A bank"
 
 
-def state_words(item: types.Item) -> str:
+def state_words(item: types_banks.Item) -> str:
     """The state with what matters of it."""
     label = str(themes.current().state("item", item.state)["label"])
     if item.state == "syncing" and item.progress:
@@ -27,23 +27,23 @@ def state_words(item: types.Item) -> str:
     return "Paused by you" if item.state == "paused" else label
 
 
-def about(item: types.Item) -> str:
+def about(item: types_banks.Item) -> str:
     """Whose link it is and how many accounts it has."""
     return " · ".join(part for part in (item.user, words.plural(item.accounts, "account")) if part)
 
 
-def sentence(item: types.Item) -> str:
+def sentence(item: types_banks.Item) -> str:
     """A row as one sentence."""
     return f"{name(item)}, {about(item)}, {state_words(item)}, last sync {words.ago(item.last_success_at)}"
 
 
-def late(item: types.Item) -> bool:
+def late(item: types_banks.Item) -> bool:
     """Whether our last success is longer ago than it should be."""
     age = words.age_s(item.last_success_at)
     return item.state not in {"paused", "removed", "first_data"} and (age or 0) > LATE_S
 
 
-def result(run: types.Run) -> str:
+def result(run: types_banks.Run) -> str:
     """What a run brought, in few words."""
     if run.state == "running":
         return "running"
@@ -64,7 +64,7 @@ def result(run: types.Run) -> str:
     return ", ".join(parts) or "nothing new"
 
 
-def set_aside(found: types.SetAsidePage) -> str:
+def set_aside(found: types_banks.SetAsidePage) -> str:
     """How many rows of a bank were refused, and the reasons of the newest, each once."""
     reasons = dict.fromkeys(row.sentence for row in found.rows)
     shown = list(reasons)[:3]
@@ -73,7 +73,7 @@ def set_aside(found: types.SetAsidePage) -> str:
     return f"{words.count(found.total)} {are} not taken in; everything else was. {' '.join(shown)}{more}"
 
 
-def silent(accounts: Sequence[types.Account]) -> str:
+def silent(accounts: Sequence[types_banks.Account]) -> str:
     """Which open accounts had no news for longer than is usual for them; empty where none."""
     found = [account for account in accounts if account.silent_since and not account.closed_at]
     return " ".join(
@@ -83,24 +83,24 @@ def silent(accounts: Sequence[types.Account]) -> str:
     )
 
 
-def account_name(account: types.Account) -> str:
+def account_name(account: types_banks.Account) -> str:
     """An account as the bank calls it, with the end of its number."""
     return f"{account.name} ••{account.mask}" if account.mask else account.name
 
 
-def _bank(cell: Cell, item: types.Item) -> None:
+def _bank(cell: Cell, item: types_banks.Item) -> None:
     box = cell.rect
     paint.monogram(cell.painter, cell.theme, box.x(), box.center().y() - 12, 24, words.monogram(name(item)))
     Cell(cell.painter, cell.theme, box.adjusted(36, 0, 0, 0)).two(name(item), about(item))
 
 
-def _health(cell: Cell, item: types.Item) -> None:
+def _health(cell: Cell, item: types_banks.Item) -> None:
     spec = cell.theme.state("item", item.state)
     words_ = "changed" if cell.stale else state_words(item)
     paint.chip(cell.painter, cell.theme, cell.rect.x(), cell.rect.center().y(), spec, words_, cell.rect.width())
 
 
-def _last(cell: Cell, item: types.Item) -> None:
+def _last(cell: Cell, item: types_banks.Item) -> None:
     said = words.ago(item.last_success_at).removesuffix(" ago")
     if late(item):
         cell.text(said, "control", "state.warn.text", right=True)
@@ -108,7 +108,7 @@ def _last(cell: Cell, item: types.Item) -> None:
         cell.text(said, "body", "text.secondary", right=True)
 
 
-def _newest(cell: Cell, item: types.Item) -> None:
+def _newest(cell: Cell, item: types_banks.Item) -> None:
     cell.text(words.day(item.newest_data_at) or "none yet", "body", "text.secondary", right=True)
 
 
@@ -128,23 +128,23 @@ def layout() -> Layout:
 _RUN = {"done": ("state-done", "ok"), "running": ("state-running", "active")}
 
 
-def _run_time(cell: Cell, run: types.Run) -> None:
+def _run_time(cell: Cell, run: types_banks.Run) -> None:
     recent = words.short_date(run.started_at) == "today"
     cell.text(words.time(run.started_at) if recent else words.short_date(run.started_at))
 
 
-def _run_by(cell: Cell, run: types.Run) -> None:
+def _run_by(cell: Cell, run: types_banks.Run) -> None:
     cell.text(TRIGGERS.get(run.trigger, run.trigger), "body", "text.secondary")
 
 
-def _run_result(cell: Cell, run: types.Run) -> None:
+def _run_result(cell: Cell, run: types_banks.Run) -> None:
     icon, tone = _RUN.get(run.state, ("state-failed", "error"))
     middle = cell.rect.center().y()
     icons.draw(cell.painter, icon, cell.theme.color(f"state.{tone}.solid"), cell.rect.x(), middle - 7, 14)
     paint.text(cell.painter, cell.theme, cell.rect.adjusted(20, 0, 0, 0), result(run))
 
 
-def _run_took(cell: Cell, run: types.Run) -> None:
+def _run_took(cell: Cell, run: types_banks.Run) -> None:
     cell.text(words.duration(run.duration_ms), "body", "text.muted", right=True)
 
 

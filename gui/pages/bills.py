@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from engine.api import types
+from engine.api import types, types_bills
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
@@ -50,18 +50,18 @@ class BillsPage(ListPage):
         super().__init__(desk)
         self.tabs = Tabs(TABS)
         self.matches = Paged(
-            desk.client, types.MatchPage, self._matches_at, lambda page: page.matches, lambda match: match.id,
+            desk.client, types_bills.MatchPage, self._matches_at, lambda page: page.matches, lambda match: match.id,
             rows.match_sentence, self,
         )  # fmt: skip
         self.bills = Paged(
-            desk.client, types.BillPage, self._bills_at, lambda page: page.bills, lambda bill: bill.id,
+            desk.client, types_bills.BillPage, self._bills_at, lambda page: page.bills, lambda bill: bill.id,
             rows.bill_sentence, self,
         )  # fmt: skip
         self.match_list = List(self.matches, rows.matches(), "Matches")
         self.bill_list = List(self.bills, rows.bills(), "Bills")
         self.review = Listing(self.match_list, Head(rows.MATCHES))
         self.all = Listing(self.bill_list, Head(rows.BILLS))
-        self.sums = Query(desk.client, types.BillPage, path("bills", state="overdue", limit=3), self)
+        self.sums = Query(desk.client, types_bills.BillPage, path("bills", state="overdue", limit=3), self)
         self.match_pane, self.bill_pane = MatchPane(desk), BillPane(desk)
         self._panes = QStackedWidget()
         self._panes.addWidget(self.match_pane)
@@ -168,10 +168,10 @@ class BillsPage(ListPage):
             self.bill_pane.query.ask(path("bills", target))
             self.show_detail()
 
-    def _page_came(self, page: types.MatchPage | types.BillPage) -> None:
+    def _page_came(self, page: types_bills.MatchPage | types_bills.BillPage) -> None:
         self.match_list.ready()
         self.bill_list.ready()
-        if isinstance(page, types.MatchPage):
+        if isinstance(page, types_bills.MatchPage):
             states = ("suggested", "auto", "confirmed", "rejected")
             self._counts = {state: page.counts.get(state, 0) for state in states}
             self._tell_counts()
@@ -192,7 +192,7 @@ class BillsPage(ListPage):
     def _tell_counts(self) -> None:
         self.tabs.set_counts(self._counts | self._bill_counts)
 
-    def _show_sums(self, page: types.BillPage) -> None:
+    def _show_sums(self, page: types_bills.BillPage) -> None:
         counts = page.counts
         every = sum(number for state, number in counts.items() if state != "archived")
         self._bill_counts = {"bills": every, "archived": counts.get("archived", 0)}
@@ -224,7 +224,7 @@ class BillsPage(ListPage):
 
     # ------------------------------------------------------------ decisions
 
-    def _menu(self, match: types.Match) -> Sequence[RowButton]:
+    def _menu(self, match: types_bills.Match) -> Sequence[RowButton]:
         may = self.desk.may()[0]
         labels = {"confirm": "Confirm", "reject": "Reject", "undo": "Undo"}
         return [RowButton(button.name, labels[button.name], enabled=may) for button in rows.match_buttons(match)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
-from engine.api import types
+from engine.api import types, types_bills
 from gui import icons, words
 from gui.client.api import Query, path
 from gui.desk import Desk
@@ -42,7 +42,7 @@ class MatchPane(Pane):
     def __init__(self, desk: Desk) -> None:
         super().__init__("Bill match")
         self._desk = desk
-        self.match: types.Match | None = None
+        self.match: types_bills.Match | None = None
         self.monogram.hide()
         self.chip.hide()
         self.payment, self.bill = _Side("Payment"), _Side("Bill")
@@ -72,7 +72,7 @@ class MatchPane(Pane):
         self.foot.addStretch(1)
         self.show_foot()
 
-    def open(self, match: types.Match) -> None:
+    def open(self, match: types_bills.Match) -> None:
         """Show a match."""
         self.match = match
         said, _, _ = rows.MATCH[match.state]
@@ -116,7 +116,7 @@ class BillPane(Pane):
     def __init__(self, desk: Desk) -> None:
         super().__init__("Bill")
         self._desk = desk
-        self.query = Query(desk.client, types.BillDetail, "", self)
+        self.query = Query(desk.client, types_bills.BillDetail, "", self)
         self.query.arrived.connect(self._show)
         self.monogram.hide()
         self.chip.hide()
@@ -133,7 +133,7 @@ class BillPane(Pane):
         )  # fmt: skip
         past.addWidget(self.past)
 
-    def open(self, bill: types.Bill) -> None:
+    def open(self, bill: types_bills.Bill) -> None:
         """Show a bill: what the list knows at once, the rest when it comes."""
         self._show_bill(bill)
         self.query.ask(path("bills", bill.id))
@@ -143,7 +143,7 @@ class BillPane(Pane):
         if self.query.address:
             self.query.refresh()
 
-    def _show_bill(self, bill: types.Bill) -> None:
+    def _show_bill(self, bill: types_bills.Bill) -> None:
         self.title.say(bill.name)
         self.subtitle.say(f"{bill.cadence.replace('_', ' ')} · {rows.bill_words(bill)}")
         self.facts.tell("Usually", rows.usual(bill))
@@ -153,7 +153,7 @@ class BillPane(Pane):
         self.facts.tell("Next due", words.day(bill.next_due))
         self.facts.tell("Category", (bill.category or "").replace("_", " ").lower())
 
-    def _show(self, detail: types.BillDetail) -> None:
+    def _show(self, detail: types_bills.BillDetail) -> None:
         self._show_bill(detail.bill)
         self.past.show_rows(detail.history[:12])
         self._past.setVisible(bool(detail.history))
@@ -175,33 +175,33 @@ class BillPane(Pane):
             table.show_rows(candidate.evidence)
             self._near_layout.addWidget(table)
 
-    def _assign(self, bill: types.Bill, candidate: types.Candidate) -> None:
+    def _assign(self, bill: types_bills.Bill, candidate: types_bills.Candidate) -> None:
         def worked(answer: types.Done) -> None:
             self.changed.emit()
             self.refresh()
 
-        body = types.MatchAssign(bill_id=bill.id, transaction_id=candidate.transaction_id, period=bill.due or "")
+        body = types_bills.MatchAssign(bill_id=bill.id, transaction_id=candidate.transaction_id, period=bill.due or "")
         self._desk.act("POST", path("matches"), body, done=worked)
 
 
-def _other(cell: Cell, other: types.Candidate) -> None:
+def _other(cell: Cell, other: types_bills.Candidate) -> None:
     cell.two(other.description, _why_not(other))
 
 
-def _other_amount(cell: Cell, other: types.Candidate) -> None:
+def _other_amount(cell: Cell, other: types_bills.Candidate) -> None:
     cell.two(words.money(other.amount, other.currency), words.day(other.date), right=True)
 
 
-def _why_not(other: types.Candidate) -> str:
+def _why_not(other: types_bills.Candidate) -> str:
     return " ".join(reason.text for reason in other.evidence if not reason.fits)
 
 
-def _paid_by(cell: Cell, match: types.Match) -> None:
+def _paid_by(cell: Cell, match: types_bills.Match) -> None:
     said, icon, tone = rows.MATCH[match.state]
     box = cell.rect
     icons.draw(cell.painter, icon, cell.theme.color(f"state.{tone}.solid"), box.x(), box.center().y() - 8, 16)
     Cell(cell.painter, cell.theme, box.adjusted(28, 0, 0, 0)).two(match.description, said)
 
 
-def _paid_amount(cell: Cell, match: types.Match) -> None:
+def _paid_amount(cell: Cell, match: types_bills.Match) -> None:
     cell.two(words.money(match.amount, match.currency), f"for {words.day(match.period)}", right=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QRectF
 
-from engine.api import types
+from engine.api import types_bills
 from gui import icons, paint, words
 from gui.kit.listview import Cell, Column, Layout, RowButton
 from gui.kit.table import Table
@@ -53,19 +53,19 @@ def percent(score: float) -> str:
     return f"{round(score * 100)} %"
 
 
-def match_sentence(match: types.Match) -> str:
+def match_sentence(match: types_bills.Match) -> str:
     """A match as one sentence."""
     amount = words.money(match.amount, match.currency)
     paid = f"{match.description}, {amount}, {words.day(match.date)}"
     return f"{paid}, seems to pay {match.bill}, {percent(match.score)} sure"
 
 
-def bill_sentence(bill: types.Bill) -> str:
+def bill_sentence(bill: types_bills.Bill) -> str:
     """A bill as one sentence."""
     return f"{bill.name}, {usual(bill)}, {bill_words(bill)}, due {words.day(bill.due)}"
 
 
-def usual(bill: types.Bill) -> str:
+def usual(bill: types_bills.Bill) -> str:
     """What it usually costs."""
     if bill.amount is not None:
         return words.money(bill.amount, bill.currency)
@@ -74,7 +74,7 @@ def usual(bill: types.Bill) -> str:
     return "any amount"
 
 
-def bill_words(bill: types.Bill) -> str:
+def bill_words(bill: types_bills.Bill) -> str:
     """The state of its current period, with days where they matter."""
     if bill.state == "overdue" and bill.days_late:
         return f"{words.plural(bill.days_late, 'day')} late"
@@ -89,17 +89,17 @@ def bill_words(bill: types.Bill) -> str:
 # ---------------------------------------------------------------- matches
 
 
-def _payment(cell: Cell, match: types.Match) -> None:
+def _payment(cell: Cell, match: types_bills.Match) -> None:
     cell.two(match.description, f"{words.money(match.amount, match.currency)} · {words.day(match.date)}")
 
 
-def _arrow(cell: Cell, _match: types.Match) -> None:
+def _arrow(cell: Cell, _match: types_bills.Match) -> None:
     icons.draw(
         cell.painter, "arrow-right", cell.theme.color("text.muted"), cell.rect.x(), cell.rect.center().y() - 8, 16
     )
 
 
-def glyph(evidence: types.Evidence) -> tuple[str, str]:
+def glyph(evidence: types_bills.Evidence) -> tuple[str, str]:
     """Drawing and tone of a reason: speaks for it, against it, or hardly matters."""
     if evidence.fits:
         return "check", "ok"
@@ -108,7 +108,7 @@ def glyph(evidence: types.Evidence) -> tuple[str, str]:
     )
 
 
-def _bill(cell: Cell, match: types.Match) -> None:
+def _bill(cell: Cell, match: types_bills.Match) -> None:
     painter, theme, box = cell.painter, cell.theme, cell.rect
     middle = box.center().y()
     upper = QRectF(box.x(), middle - 29, box.width(), 20)
@@ -131,7 +131,7 @@ def _bill(cell: Cell, match: types.Match) -> None:
         at += wide + 12
 
 
-def _sure(cell: Cell, match: types.Match) -> None:
+def _sure(cell: Cell, match: types_bills.Match) -> None:
     said = percent(match.score)
     cell.text(said, "control", right=True)
     bar = QRectF(cell.rect.right() - 98, cell.rect.center().y() - 3, 56, 6)
@@ -162,27 +162,27 @@ def matches() -> Layout:
 # ---------------------------------------------------------------- bills
 
 
-def _name(cell: Cell, bill: types.Bill) -> None:
+def _name(cell: Cell, bill: types_bills.Bill) -> None:
     cell.two(bill.name, bill.cadence.replace("_", " "))
 
 
-def _state(cell: Cell, bill: types.Bill) -> None:
+def _state(cell: Cell, bill: types_bills.Bill) -> None:
     middle = cell.rect.center().y()
     paint.chip(cell.painter, cell.theme, cell.rect.x(), middle, STATES[bill.state], bill_words(bill), cell.rect.width())
 
 
-def _due(cell: Cell, bill: types.Bill) -> None:
+def _due(cell: Cell, bill: types_bills.Bill) -> None:
     cell.text(words.day(bill.due), "body", "text.secondary", right=True)
 
 
-def _paid(cell: Cell, bill: types.Bill) -> None:
+def _paid(cell: Cell, bill: types_bills.Bill) -> None:
     if bill.paid_on:
         cell.two(words.money(bill.paid_amount, bill.currency), words.day(bill.paid_on), right=True)
     else:
         cell.text("not yet", "body", "text.muted", right=True)
 
 
-def _usual(cell: Cell, bill: types.Bill) -> None:
+def _usual(cell: Cell, bill: types_bills.Bill) -> None:
     cell.text(usual(bill), right=True)
 
 
@@ -203,7 +203,7 @@ def bills() -> Layout:
 # ---------------------------------------------------------------- reasons
 
 
-def _reason(cell: Cell, reason: types.Evidence) -> None:
+def _reason(cell: Cell, reason: types_bills.Evidence) -> None:
     painter, theme, box = cell.painter, cell.theme, cell.rect
     icon, tone = glyph(reason)
     icons.draw(painter, icon, theme.color(f"state.{tone}.solid"), box.x(), box.center().y() - 8, 16)

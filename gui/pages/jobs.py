@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from engine.api import types, types_bulk
+from engine.api import types_bulk, types_jobs
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
@@ -73,11 +73,11 @@ class JobsPage(ListPage):
         self.view = Drop([("cause", "By cause"), ("job", "One by one")], "cause", "View of failed jobs")
         self.span = Segments(SPANS, "24h", "Span of the causes")
         self.causes = Rows(rows.key, rows.sentence, self)
-        self.groups = Query(desk.client, types.FailureGroups, path("failures", span="24h"), self)
-        self.kept = Query(desk.client, types.JobPage, path("jobs", state="failed", limit=1), self)
+        self.groups = Query(desk.client, types_jobs.FailureGroups, path("failures", span="24h"), self)
+        self.kept = Query(desk.client, types_jobs.JobPage, path("jobs", state="failed", limit=1), self)
         self.jobs = Paged(
             desk.client,
-            types.JobPage,
+            types_jobs.JobPage,
             self._address,
             lambda page: page.jobs,
             lambda job: job.id,
@@ -95,7 +95,7 @@ class JobsPage(ListPage):
         self.discard_all = Button("Discard all…", "trash")
         self._failed = 0
         self._opened: dict[str, int] = {}
-        self._found: dict[str, types.JobPage] = {}
+        self._found: dict[str, types_jobs.JobPage] = {}
         self._asked: dict[str, Any] = {}
         self._typed = QTimer(self)
         self._typed.setSingleShot(True)
@@ -263,14 +263,14 @@ class JobsPage(ListPage):
         self.job_list.scrollToTop()
         self.jobs.refresh(release=True)
 
-    def _counts(self, page: types.JobPage) -> None:
+    def _counts(self, page: types_jobs.JobPage) -> None:
         counts = dict(page.counts)
         self._failed = counts.get("failed", 0)
         self.tabs.set_counts(counts | {"all": sum(counts.values()) - counts.get("discarded", 0)})
         self._show_buttons()
         self._say_causes()
 
-    def _page_came(self, page: types.JobPage) -> None:
+    def _page_came(self, page: types_jobs.JobPage) -> None:
         self.job_list.ready()
         self._counts(page)
         number = len(self.jobs.rows)
@@ -297,7 +297,7 @@ class JobsPage(ListPage):
     # ------------------------------------------------------------ causes
 
     def _show_causes(self) -> None:
-        groups: types.FailureGroups | None = self.groups.data
+        groups: types_jobs.FailureGroups | None = self.groups.data
         if groups is None:
             return
         self.cause_list.ready()
@@ -318,13 +318,13 @@ class JobsPage(ListPage):
         self._say_causes()
 
     def _say_causes(self) -> None:
-        groups: types.FailureGroups | None = self.groups.data
+        groups: types_jobs.FailureGroups | None = self.groups.data
         if groups is not None and self._causes_shown:
             causes = words.plural(len(groups.groups), "cause")
             self.counts.say(f"{words.plural(self._failed, 'failed job')}, {causes}")
 
     def _fetch_group(self, fingerprint: str) -> None:
-        def came(page: types.JobPage) -> None:
+        def came(page: types_jobs.JobPage) -> None:
             self._found[fingerprint] = page
             self._counts(page)
             self._show_causes()
@@ -334,7 +334,7 @@ class JobsPage(ListPage):
         former = self._asked.get(fingerprint)
         if former is not None:
             self.desk.client.drop(former)
-        self._asked[fingerprint] = self.desk.client.get(address, types.JobPage, came, self._cannot)
+        self._asked[fingerprint] = self.desk.client.get(address, types_jobs.JobPage, came, self._cannot)
 
     def _open_row(self, key: str) -> None:
         found = self.causes.get(key)
@@ -368,7 +368,7 @@ class JobsPage(ListPage):
             return self._cause_acts(found.group, may)
         return self._job_menu(found.job) if isinstance(found, rows.JobRow) else ()
 
-    def _cause_acts(self, group: types.FailureGroup, may: bool) -> list[RowButton]:
+    def _cause_acts(self, group: types_jobs.FailureGroup, may: bool) -> list[RowButton]:
         entries = []
         if group.open_jobs:
             entries.append(RowButton("cure", rows.cure(group), enabled=may))
@@ -379,7 +379,7 @@ class JobsPage(ListPage):
         entries.append(RowButton("mute", "Unmute" if group.muted else "Mute until it grows", enabled=may))
         return entries
 
-    def _job_menu(self, job: types.Job) -> Sequence[RowButton]:
+    def _job_menu(self, job: types_jobs.Job) -> Sequence[RowButton]:
         acts = {
             "failed": ("retry", "discard"),
             "discarded": ("restore", "retry"),
@@ -400,7 +400,7 @@ class JobsPage(ListPage):
         elif isinstance(found, rows.CauseRow):
             self._cure(found.group, action)
 
-    def _cure(self, group: types.FailureGroup, action: str) -> None:
+    def _cure(self, group: types_jobs.FailureGroup, action: str) -> None:
         asked = types_bulk.JobFilter(group=group.fingerprint)
         if action == "discard":
             self.bulks.ask("discard", asked)
@@ -413,12 +413,12 @@ class JobsPage(ListPage):
             self._linking.begin(None)
         elif group.banks == 1:
 
-            def came(page: types.JobPage) -> None:
+            def came(page: types_jobs.JobPage) -> None:
                 if page.jobs and page.jobs[0].item_id:
                     self._linking.begin(page.jobs[0].item_id)
 
             address = path("jobs", state="failed", group=group.fingerprint, limit=1)
-            self.desk.client.get(address, types.JobPage, came, self._cannot)
+            self.desk.client.get(address, types_jobs.JobPage, came, self._cannot)
         else:
             self.desk.go.emit("banks", "needs_you")
 

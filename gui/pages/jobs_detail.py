@@ -8,7 +8,7 @@ import msgspec
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QGuiApplication
 
-from engine.api import types
+from engine.api import types, types_jobs
 from gui import words
 from gui.client.api import Failure, Query, path
 from gui.desk import Desk
@@ -53,7 +53,7 @@ class JobPane(Pane):
     def __init__(self, desk: Desk, linking: Linking) -> None:
         super().__init__("Job")
         self._desk, self._linking = desk, linking
-        self.query = Query(desk.client, types.JobDetail, "", self)
+        self.query = Query(desk.client, types_jobs.JobDetail, "", self)
         self.query.arrived.connect(self._show)
         self.query.failed.connect(self._fail)
         self.job_id = ""
@@ -94,7 +94,7 @@ class JobPane(Pane):
         thread.addWidget(self.hops)
         self._show_actions(None)
 
-    def open(self, job: types.Job) -> None:
+    def open(self, job: types_jobs.Job) -> None:
         """Show a job: what the list knows at once, the rest when it comes."""
         changed = job.id != self.job_id
         self.job_id = job.id
@@ -140,12 +140,12 @@ class JobPane(Pane):
         self._desk.act("POST", address, done=worked, failed=refused, undo=undo)
 
     def _cure(self) -> None:
-        detail: types.JobDetail | None = self.query.data
+        detail: types_jobs.JobDetail | None = self.query.data
         if detail is not None and detail.action is not None:
             self._linking.begin(detail.job.item_id if detail.action in MENDS else None)
 
     def _copy(self) -> None:
-        detail: types.JobDetail | None = self.query.data
+        detail: types_jobs.JobDetail | None = self.query.data
         if detail is not None:
             text = msgspec.json.format(msgspec.json.encode(detail), indent=2).decode()
             QGuiApplication.clipboard().setText(text)
@@ -154,7 +154,7 @@ class JobPane(Pane):
     def _toggle_trace(self) -> None:
         self._trace.setVisible(not self._trace.isVisible())
 
-    def _head(self, job: types.Job) -> None:
+    def _head(self, job: types_jobs.Job) -> None:
         self.monogram.say(words.monogram(rows.name(job)))
         self.title.say(rows.name(job))
         self.chip.show_state("job", job.state)
@@ -162,7 +162,7 @@ class JobPane(Pane):
         self.subtitle.say(f"{label}{words.short_id(job.id)}")
         self.subtitle.set_tip(job.id)
 
-    def _blank(self, job: types.Job) -> None:
+    def _blank(self, job: types_jobs.Job) -> None:
         self.what.say(job.error_title or "")
         self.sentence.say("")
         for shown in (self._attempts_box, self._thread_box):
@@ -176,7 +176,7 @@ class JobPane(Pane):
             self.sentence.say(failure.message)
             self._show_actions(None)
 
-    def _show(self, detail: types.JobDetail) -> None:
+    def _show(self, detail: types_jobs.JobDetail) -> None:
         job = detail.job
         self._head(job)
         self.what.say(detail.title)
@@ -192,7 +192,7 @@ class JobPane(Pane):
         self._thread_box.setVisible(bool(detail.thread))
         self._show_actions(detail)
 
-    def _show_attempts(self, detail: types.JobDetail) -> None:
+    def _show_attempts(self, detail: types_jobs.JobDetail) -> None:
         self._attempts_box.setVisible(bool(detail.timeline))
         self.timeline.show_steps(_attempts(detail))
         error = next((attempt.error for attempt in reversed(detail.timeline) if attempt.error is not None), None)
@@ -203,7 +203,7 @@ class JobPane(Pane):
             self.code.say("\n".join([f"{error.code} · {error.kind}", *facts]))
             self._trace.say(error.traceback)
 
-    def _show_actions(self, detail: types.JobDetail | None) -> None:
+    def _show_actions(self, detail: types_jobs.JobDetail | None) -> None:
         allowed: Sequence[str] = detail.allowed if detail is not None else ()
         may, reason = self._desk.may()
         mends = detail is not None and detail.action is not None and (detail.action in MENDS or detail.action in NEW)
@@ -221,7 +221,7 @@ class JobPane(Pane):
         self.copy.setVisible(detail is not None)
 
 
-def _attempts(detail: types.JobDetail) -> list[Step]:
+def _attempts(detail: types_jobs.JobDetail) -> list[Step]:
     job = detail.job
     steps = [Step("nav-webhooks", "idle", f"Queued {rows.trigger(job)}", words.time(job.queued_at, True))]
     last = detail.timeline[-1].number if detail.timeline else 0
@@ -240,7 +240,7 @@ def _attempts(detail: types.JobDetail) -> list[Step]:
     return steps
 
 
-def _thread(thread: Sequence[types.ThreadEvent]) -> list[Step]:
+def _thread(thread: Sequence[types_jobs.ThreadEvent]) -> list[Step]:
     steps = []
     for event in thread:
         icon = _HOPS.get(event.kind, "arrow-right")

@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import QRectF
 
-from engine.api import types
+from engine.api import types_jobs
 from gui import icons, paint, words
 from gui import theme as themes
 from gui.kit.listview import Cell, Column, Layout, RowButton
@@ -33,7 +33,7 @@ BY = {
 class CauseRow:
     """A cause of failures; ``open`` shows its jobs beneath."""
 
-    group: types.FailureGroup
+    group: types_jobs.FailureGroup
     open: bool
 
 
@@ -41,7 +41,7 @@ class CauseRow:
 class JobRow:
     """A job beneath a cause."""
 
-    job: types.Job
+    job: types_jobs.Job
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def sentence(row: Row) -> str:
     return job_sentence(row.job) if isinstance(row, JobRow) else f"Show {row.number} more"
 
 
-def job_sentence(job: types.Job) -> str:
+def job_sentence(job: types_jobs.Job) -> str:
     """A job as one sentence."""
     state = str(themes.current().state("job", job.state)["label"]).lower()
     said = [name(job), job.label, state, when(job)]
@@ -80,22 +80,22 @@ def job_sentence(job: types.Job) -> str:
     return ", ".join(part for part in said if part)
 
 
-def name(job: types.Job) -> str:
+def name(job: types_jobs.Job) -> str:
     """What a job is about: its bank, else its own label."""
     return job.institution or job.label
 
 
-def when(job: types.Job) -> str:
+def when(job: types_jobs.Job) -> str:
     """How long ago a job ended, began or was queued."""
     return words.ago(job.finished_at or job.started_at or job.queued_at)
 
 
-def trigger(job: types.Job) -> str:
+def trigger(job: types_jobs.Job) -> str:
     """Who began it."""
     return BY.get(job.trigger, job.trigger)
 
 
-def state_words(job: types.Job) -> str:
+def state_words(job: types_jobs.Job) -> str:
     """The state with what matters of it: the place in line, the wait, how long it ran."""
     if job.state == "waiting" and job.position:
         return f"Waiting, {words.ordinal(job.position)} in line"
@@ -112,7 +112,7 @@ def state_words(job: types.Job) -> str:
     return str(themes.current().state("job", job.state)["label"])
 
 
-def cure(group: types.FailureGroup) -> str:
+def cure(group: types_jobs.FailureGroup) -> str:
     """The label of a cause's button; empty where nothing is open."""
     if not group.open_jobs:
         return ""
@@ -121,7 +121,7 @@ def cure(group: types.FailureGroup) -> str:
     return f"Retry {words.count(group.open_jobs)}"
 
 
-def since(group: types.FailureGroup) -> str:
+def since(group: types_jobs.FailureGroup) -> str:
     """First to last seen, in as few words as tell it."""
     first, last = group.first_seen, group.last_seen
     if (words.age_s(last) or 0) < 60 and group.count > 1:
@@ -166,7 +166,7 @@ def _job_name(cell: Cell, row: JobRow) -> None:
     paint_name(cell, row.job)
 
 
-def paint_name(cell: Cell, job: types.Job) -> None:
+def paint_name(cell: Cell, job: types_jobs.Job) -> None:
     """Monogram, bank, and what it is about in muted words."""
     x, middle = cell.rect.x(), cell.rect.center().y()
     paint.monogram(cell.painter, cell.theme, x, middle - 12, 24, words.monogram(name(job)))
@@ -192,7 +192,7 @@ def _by(cell: Cell, row: Any) -> None:
     cell.text(trigger(row.job if isinstance(row, JobRow) else row), "body", "text.secondary")
 
 
-def attempts(job: types.Job) -> str:
+def attempts(job: types_jobs.Job) -> str:
     """How often it was started."""
     return words.plural(job.attempts, "attempt")
 
@@ -232,14 +232,14 @@ def by_cause() -> Layout:
     return Layout(columns, lambda row: 48 if isinstance(row, CauseRow) else 36, fill)
 
 
-def _state(cell: Cell, job: types.Job) -> None:
+def _state(cell: Cell, job: types_jobs.Job) -> None:
     spec = cell.theme.state("job", job.state)
     paint.chip(
         cell.painter, cell.theme, cell.rect.x(), cell.rect.center().y(), spec, state_words(job), cell.rect.width()
     )
 
 
-def _what(cell: Cell, job: types.Job) -> None:
+def _what(cell: Cell, job: types_jobs.Job) -> None:
     cell.text(job.error_title or trigger(job), "body", "text.secondary")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
-from engine.api import types
+from engine.api import types_banks, types_operation, types_overview
 from gui import words
 from gui.client.api import Query, path
 from gui.desk import Desk
@@ -32,7 +32,7 @@ class OverviewPage(CardPage):
 
     def __init__(self, desk: Desk, linking: Linking) -> None:
         super().__init__(desk)
-        self.chart_query = Query(desk.client, types.Chart, path("chart", span="24h"), self)
+        self.chart_query = Query(desk.client, types_overview.Chart, path("chart", span="24h"), self)
         self.pause = Button("Pause all", "pause")
         self.sync = Button("Sync all", "state-syncing", "filled")
         self.sync.set_tip("Sync all banks now (F5)")
@@ -94,7 +94,7 @@ class OverviewPage(CardPage):
 
     def sync_all(self) -> None:
         """Ask for a sync of every bank."""
-        self.desk.act("POST", path("sync"), types.SyncRequest(all=True))
+        self.desk.act("POST", path("sync"), types_banks.SyncRequest(all=True))
 
     def link_changed(self) -> None:
         may, reason = self.desk.may()
@@ -119,7 +119,7 @@ class OverviewPage(CardPage):
             self.desk.act("POST", path("engine", "resume"))
         else:
             undo = lambda: self.desk.act("POST", path("engine", "resume"))  # noqa: E731
-            self.desk.act("POST", path("engine", "pause"), types.EnginePause(), undo=undo)
+            self.desk.act("POST", path("engine", "pause"), types_operation.EnginePause(), undo=undo)
 
     def _open_needs(self) -> None:
         known = self.desk.known
@@ -130,7 +130,7 @@ class OverviewPage(CardPage):
         else:
             self.desk.go.emit("jobs", "failed")
 
-    def _show(self, overview: types.Overview) -> None:
+    def _show(self, overview: types_overview.Overview) -> None:
         paused = overview.engine.state == "paused"
         self.pause.set_words("Resume" if paused else "Pause all", "play" if paused else "pause")
         self.jobs.tell(overview.figures)
@@ -179,7 +179,7 @@ class _JobsCard(Card):
         holder.addWidget(self.chart)
         self.body.addLayout(holder, 1)
 
-    def tell(self, figures: types.Figures) -> None:
+    def tell(self, figures: types_overview.Figures) -> None:
         """Show the figures of now."""
         tone = "state.error.text" if figures.failed_share_24h >= 0.01 and figures.failed_24h else "text.primary"
         share = f"{figures.failed_share_24h * 100:.1f} %" if figures.failed_24h else ""

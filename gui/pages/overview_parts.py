@@ -9,7 +9,7 @@ from PySide6.QtCore import QRectF, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices, QGuiApplication, QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from engine.api import types
+from engine.api import types_jobs, types_overview
 from gui import icons, paint, words
 from gui import theme as themes
 from gui.desk import Desk
@@ -76,14 +76,16 @@ class NeedsCard(Card):
     def __init__(self, desk: Desk, linking: Linking) -> None:
         super().__init__()
         self._desk, self._linking = desk, linking
-        self._shown: list[types.Cause | types.Need] = []
+        self._shown: list[types_overview.Cause | types_overview.Need] = []
         self.count = 0
         self.setAccessibleName("What needs you")
         self.hide()
 
-    def tell(self, known: types.Overview) -> None:
+    def tell(self, known: types_overview.Overview) -> None:
         """Show causes that are errors, then what needs the person."""
-        rows: list[types.Cause | types.Need] = [cause for cause in known.causes if cause.tone != "info"]
+        rows: list[types_overview.Cause | types_overview.Need] = [
+            cause for cause in known.causes if cause.tone != "info"
+        ]
         rows += known.needs
         if rows == self._shown:
             return
@@ -103,13 +105,13 @@ class NeedsCard(Card):
             self.body.addWidget(Rule())
             self.body.addWidget(holder)
 
-    def _row(self, need: types.Cause | types.Need, first: bool) -> QWidget:
+    def _row(self, need: types_overview.Cause | types_overview.Need, first: bool) -> QWidget:
         state = getattr(need, "state", "")
         tone = "error" if state == "error" or getattr(need, "tone", "") == "error" else "warn"
         icon = {"error": "state-failed", "needs_you": "state-needs-you", "expiring": "state-expiring"}.get(state, "")
         icon = icon or ("state-error" if tone == "error" else "state-degraded")
         title = need.title
-        if isinstance(need, types.Need) and need.kind == "item":
+        if isinstance(need, types_overview.Need) and need.kind == "item":
             title = f"{need.subject}: {need.title[:1].lower()}{need.title[1:]}"
         names = column(0)
         names.addStretch(1)
@@ -128,9 +130,9 @@ class NeedsCard(Card):
         holder.setLayout(line)
         return holder
 
-    def _button(self, need: types.Cause | types.Need) -> Button | None:
+    def _button(self, need: types_overview.Cause | types_overview.Need) -> Button | None:
         act = need.action or ""
-        if isinstance(need, types.Need) and need.kind == "item":
+        if isinstance(need, types_overview.Need) and need.kind == "item":
             if act in MENDS:
                 return self._make(act, "external", partial(self._linking.begin, need.id))
             if act in NEW:
@@ -259,18 +261,18 @@ class QueuesCard(Card):
         self.head.addWidget(link)
 
         def counted(name: str, loud: bool = False) -> object:
-            def draw(cell: Cell, queue: types.QueueStatus) -> None:
+            def draw(cell: Cell, queue: types_jobs.QueueStatus) -> None:
                 said, role, color = _number(getattr(queue, name), loud)
                 cell.text(said, role, color, right=True)
 
             return draw
 
-        def named(cell: Cell, queue: types.QueueStatus) -> None:
+        def named(cell: Cell, queue: types_jobs.QueueStatus) -> None:
             wide = cell.text(queue.label, "control")
             if queue.paused:
                 paint.tag(cell.painter, cell.theme, cell.rect.x() + wide + 8, cell.rect.center().y(), "Paused")
 
-        def hour(cell: Cell, queue: types.QueueStatus) -> None:
+        def hour(cell: Cell, queue: types_jobs.QueueStatus) -> None:
             box = QRectF(cell.rect.x() + 8, cell.rect.center().y() - 10, 88, 20)
             paint.bars(cell.painter, cell.theme, box, queue.last_hour)
 
@@ -294,7 +296,7 @@ class QueuesCard(Card):
         holder.addWidget(self.table)
         self.body.addLayout(holder)
 
-    def tell(self, queues: Sequence[types.QueueStatus]) -> None:
+    def tell(self, queues: Sequence[types_jobs.QueueStatus]) -> None:
         """Show the queues."""
         self.table.show_rows(queues)
 
@@ -316,7 +318,7 @@ class ServicesCard(Card):
         holder.addWidget(self.table)
         self.body.addLayout(holder)
 
-    def tell(self, services: Sequence[types.Service], gone: bool) -> None:
+    def tell(self, services: Sequence[types_overview.Service], gone: bool) -> None:
         """Show the services; ``gone``: nothing is known of them now."""
         self.say_note("no answer" if gone else "")
         self.table.faded = gone
@@ -328,7 +330,7 @@ class ServicesCard(Card):
         if page is not None:
             self.opened.emit(page)
 
-    def _draw(self, cell: Cell, service: types.Service) -> None:
+    def _draw(self, cell: Cell, service: types_overview.Service) -> None:
         theme, painter, box = cell.theme, cell.painter, cell.rect
         middle = box.center().y()
         icons.draw(painter, ICONS[service.name], theme.color("text.muted"), box.x(), middle - 8, 16)
@@ -375,7 +377,7 @@ class ActivityCard(Card):
         holder.addWidget(self.table, 1)
         self.body.addLayout(holder, 1)
 
-    def tell(self, rows: Sequence[types.Activity], away: str | None) -> None:
+    def tell(self, rows: Sequence[types_overview.Activity], away: str | None) -> None:
         """Show at most eight rows."""
         self._away.setVisible(bool(away))
         self._away_text.say(away or "")
@@ -391,7 +393,7 @@ class ActivityCard(Card):
             self.table.faded = faded
             self.table.update()
 
-    def _draw(self, cell: Cell, item: types.Activity) -> None:
+    def _draw(self, cell: Cell, item: types_overview.Activity) -> None:
         theme, painter, box = cell.theme, cell.painter, cell.rect
         tone = "idle" if cell.stale else item.tone
         icons.draw(painter, item.icon, theme.color(f"state.{tone}.solid"), box.x(), box.center().y() - 7, 14)

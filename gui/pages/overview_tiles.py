@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.api import types
+from engine.api import types_overview
 from gui import theme as themes
 from gui import words
 from gui.client.connection import Connection
@@ -11,7 +11,7 @@ from gui.kit.boxes import Tile
 TILES = [("engine", "Engine"), ("banks", "Bank data"), ("needs", "Needs you")]
 
 
-def tell_tiles(tiles: dict[str, Tile], known: types.Overview | None, link: Connection) -> None:
+def tell_tiles(tiles: dict[str, Tile], known: types_overview.Overview | None, link: Connection) -> None:
     """The three verdicts from the last overview and the state of the link."""
     if link.state in {"unreachable", "stopped"}:
         _tell_old(tiles, known, link)
@@ -26,7 +26,7 @@ def tell_tiles(tiles: dict[str, Tile], known: types.Overview | None, link: Conne
         _tell_needs(tiles["needs"], known)
 
 
-def _tell_old(tiles: dict[str, Tile], known: types.Overview | None, link: Connection) -> None:
+def _tell_old(tiles: dict[str, Tile], known: types_overview.Overview | None, link: Connection) -> None:
     if known is None:
         for tile in tiles.values():
             tile.tell("", "idle", "Not known", "No engine has answered yet.", old=True)
@@ -42,7 +42,7 @@ def _tell_old(tiles: dict[str, Tile], known: types.Overview | None, link: Connec
     tiles["needs"].tell("", "idle", needs, f"At {at}; now only the engine itself", old=True)
 
 
-def _tell_engine(tile: Tile, known: types.Overview) -> None:
+def _tell_engine(tile: Tile, known: types_overview.Overview) -> None:
     engine, figures = known.engine, known.figures
     state = engine.state if engine.state in {"running", "starting", "paused", "degraded", "stopped"} else "stopped"
     spec = themes.current().state("engine", state)
@@ -66,7 +66,7 @@ def _lower(said: str) -> str:
     return said[:1].lower() + said[1:] if said.startswith(("Today", "Yesterday")) else said
 
 
-def _tell_banks(tile: Tile, data: types.BankData) -> None:
+def _tell_banks(tile: Tile, data: types_overview.BankData) -> None:
     nxt = f" Next run {words.until(data.next_run_at)}." if data.next_run_at else ""
     oldest = words.span(data.oldest_s)
     if data.state == "none":
@@ -82,7 +82,7 @@ def _tell_banks(tile: Tile, data: types.BankData) -> None:
         tile.tell("state-done", "ok", "Up to date", f"{said}.{nxt}")
 
 
-def _tell_needs(tile: Tile, known: types.Overview) -> None:
+def _tell_needs(tile: Tile, known: types_overview.Overview) -> None:
     number = len(known.needs) + sum(1 for cause in known.causes if cause.tone == "error")
     if number:
         first = known.needs[0] if known.needs else None

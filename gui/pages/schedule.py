@@ -11,7 +11,7 @@ from PySide6.QtGui import QKeySequence, QPainter, QPaintEvent, QShortcut
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from engine import clock
-from engine.api import types
+from engine.api import types_operation
 from gui import icons, paint, words
 from gui import theme as themes
 from gui.client.api import Failure, Query, path
@@ -34,18 +34,18 @@ OUTCOMES = {
 }
 
 
-def sentence(job: types.ScheduledJob) -> str:
+def sentence(job: types_operation.ScheduledJob) -> str:
     """A scheduled job as one sentence."""
     nxt = "paused" if job.paused else f"next {words.until(job.next_run_at)}"
     last = f", last {job.last.outcome}" if job.last is not None else ""
     return f"{job.label}, {job.words}, {nxt}{last}"
 
 
-def _name(cell: Cell, job: types.ScheduledJob) -> None:
+def _name(cell: Cell, job: types_operation.ScheduledJob) -> None:
     cell.two(job.label, job.words)
 
 
-def _next(cell: Cell, job: types.ScheduledJob) -> None:
+def _next(cell: Cell, job: types_operation.ScheduledJob) -> None:
     if job.paused:
         cell.text("paused")
     elif job.next_run_at is None:
@@ -54,7 +54,7 @@ def _next(cell: Cell, job: types.ScheduledJob) -> None:
         cell.two(words.until(job.next_run_at), words.day_and_time(job.next_run_at), role="body")
 
 
-def _last(cell: Cell, job: types.ScheduledJob) -> None:
+def _last(cell: Cell, job: types_operation.ScheduledJob) -> None:
     run = job.last
     if run is None:
         cell.text("not yet", "body", "text.muted")
@@ -65,7 +65,7 @@ def _last(cell: Cell, job: types.ScheduledJob) -> None:
     paint.chip(cell.painter, cell.theme, cell.rect.x(), cell.rect.center().y(), spec, label, cell.rect.width())
 
 
-def _took(cell: Cell, job: types.ScheduledJob) -> None:
+def _took(cell: Cell, job: types_operation.ScheduledJob) -> None:
     said = words.duration(job.last.duration_ms) if job.last is not None else ""
     cell.text(said, "body", "text.secondary", right=True)
 
@@ -92,7 +92,7 @@ class SchedulePage(ListPage):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.query = Query(desk.client, types.Schedule, path("schedule"), self)
+        self.query = Query(desk.client, types_operation.Schedule, path("schedule"), self)
         self.query.arrived.connect(self._show)
         self.query.failed.connect(self._cannot)
         self.jobs = Rows(lambda job: job.id, sentence, self)
@@ -142,7 +142,7 @@ class SchedulePage(ListPage):
         wanted, self._wanted = self._wanted, ""
         self.view.choose(wanted)
 
-    def _show(self, schedule: types.Schedule) -> None:
+    def _show(self, schedule: types_operation.Schedule) -> None:
         self.view.ready()
         self.jobs.show(schedule.jobs)
         self.jobs.touch()
@@ -173,7 +173,7 @@ class SchedulePage(ListPage):
             self.pane.open(job)
             self.show_detail()
 
-    def _menu(self, job: types.ScheduledJob) -> Sequence[RowButton]:
+    def _menu(self, job: types_operation.ScheduledJob) -> Sequence[RowButton]:
         may = self.desk.may()[0]
         return [
             RowButton("run", "Run now", enabled=may),
@@ -195,7 +195,7 @@ class SchedulePane(Pane):
     def __init__(self, desk: Desk) -> None:
         super().__init__("Scheduled job")
         self._desk = desk
-        self.job: types.ScheduledJob | None = None
+        self.job: types_operation.ScheduledJob | None = None
         self.monogram.hide()
         self.chip.hide()
         self.run = Button("Run now", "bolt", "filled")
@@ -224,7 +224,7 @@ class SchedulePane(Pane):
         last.addWidget(self._none)
         self.link_changed()
 
-    def open(self, job: types.ScheduledJob) -> None:
+    def open(self, job: types_operation.ScheduledJob) -> None:
         """Show a scheduled job."""
         self.job = job
         self.title.say(job.label)
@@ -250,7 +250,7 @@ class SchedulePane(Pane):
         if self.job is not None:
             self.send(self.job, verb)
 
-    def send(self, job: types.ScheduledJob, verb: str) -> None:
+    def send(self, job: types_operation.ScheduledJob, verb: str) -> None:
         """Run, pause or resume a scheduled job."""
         words_ = {
             "run": f"{job.label} runs now.",
@@ -271,18 +271,18 @@ def _until(cell: Cell, at: str) -> None:
     cell.text(words.until(at), "body", "text.secondary", right=True)
 
 
-def _ran_at(cell: Cell, run: types.ScheduledRun) -> None:
+def _ran_at(cell: Cell, run: types_operation.ScheduledRun) -> None:
     cell.text(words.time(run.at) if words.short_date(run.at) == "today" else words.short_date(run.at))
 
 
-def _ran(cell: Cell, run: types.ScheduledRun) -> None:
+def _ran(cell: Cell, run: types_operation.ScheduledRun) -> None:
     icon, tone = OUTCOMES[run.outcome]
     box = cell.rect
     icons.draw(cell.painter, icon, cell.theme.color(f"state.{tone}.solid"), box.x(), box.center().y() - 7, 14)
     paint.text(cell.painter, cell.theme, box.adjusted(20, 0, 0, 0), run.text or run.outcome)
 
 
-def _ran_took(cell: Cell, run: types.ScheduledRun) -> None:
+def _ran_took(cell: Cell, run: types_operation.ScheduledRun) -> None:
     cell.text(words.duration(run.duration_ms), "body", "text.muted", right=True)
 
 
@@ -296,7 +296,7 @@ class NextHour(QWidget):
         self.setFixedHeight(66)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
-    def tell(self, jobs: Sequence[types.ScheduledJob]) -> int:
+    def tell(self, jobs: Sequence[types_operation.ScheduledJob]) -> int:
         """Show the jobs' runs within the hour; returns how many."""
         lanes = [(job.label, _within_hour(job)) for job in jobs if not job.paused]
         lanes = [lane for lane in lanes if lane[1]]
@@ -336,7 +336,7 @@ def _quarter(quarter: int) -> str:
     return (clock.now() + timedelta(minutes=15 * quarter)).astimezone().strftime("%H:%M")
 
 
-def _within_hour(job: types.ScheduledJob) -> list[float]:
+def _within_hour(job: types_operation.ScheduledJob) -> list[float]:
     """Seconds from now of its runs within the hour: the five known ones, and an interval's further ones."""
     known = [-(words.age_s(at) or 0) for at in job.next_five]
     every = job.trigger.get("every_s")

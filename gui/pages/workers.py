@@ -8,7 +8,7 @@ from functools import partial
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
-from engine.api import types
+from engine.api import types_jobs, types_operation
 from gui import words
 from gui.client.api import Query, path
 from gui.desk import Desk
@@ -38,7 +38,7 @@ class WorkersPage(CardPage):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.query = Query(desk.client, types.Workers, path("workers"), self)
+        self.query = Query(desk.client, types_operation.Workers, path("workers"), self)
         self.query.arrived.connect(self._show)
         self.pause = Button("Pause all", "pause")
         self.pause.clicked.connect(self._pause)
@@ -92,7 +92,7 @@ class WorkersPage(CardPage):
         paused = known is not None and known.engine.state == "paused"
         self.desk.act("POST", path("engine", "resume" if paused else "pause"))
 
-    def _show(self, found: types.Workers) -> None:
+    def _show(self, found: types_operation.Workers) -> None:
         for pool in found.pools:
             card = self.pools.get(pool.name)
             if card is None:
@@ -118,7 +118,7 @@ class PoolCard(Card):
 
     opened = Signal(str)
 
-    def __init__(self, desk: Desk, pool: types.Pool) -> None:
+    def __init__(self, desk: Desk, pool: types_operation.Pool) -> None:
         super().__init__()
         self._desk, self._pool = desk, pool
         self._age = 0.0
@@ -142,7 +142,7 @@ class PoolCard(Card):
         self._body()
         self.show_pool(pool)
 
-    def _head(self, pool: types.Pool) -> None:
+    def _head(self, pool: types_operation.Pool) -> None:
         names = column(0)
         first = row(8)
         first.addWidget(Label(pool.label, "heading", shrink=False))
@@ -176,7 +176,7 @@ class PoolCard(Card):
         line.addWidget(side)
         self.body.addLayout(line)
 
-    def show_pool(self, pool: types.Pool) -> None:
+    def show_pool(self, pool: types_operation.Pool) -> None:
         """Show the pool as it is now."""
         self._pool = pool
         self._age = 0.0
@@ -282,5 +282,5 @@ class _Stepper(QWidget):
             self._paint()
 
         if self._wanted != self._value:
-            change = types.QueueChange(concurrency=self._wanted)
+            change = types_jobs.QueueChange(concurrency=self._wanted)
             self._desk.act("PATCH", path("queues", self._queue), change, failed=back)

@@ -9,7 +9,7 @@ from PySide6.QtCore import QRectF
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QWidget
 
-from engine.api import types
+from engine.api import types, types_jobs, types_operation
 from gui import icons, paint, words
 from gui import theme as themes
 from gui.kit.listview import Cell, Column
@@ -44,11 +44,11 @@ class Lane:
     """A thread and the job it runs; ``ms`` is how long by now."""
 
     number: int
-    job: types.RunningJob | None = None
+    job: types_jobs.RunningJob | None = None
     ms: float = 0.0
 
 
-def lanes(pool: types.Pool, more_ms: float) -> list[Lane]:
+def lanes(pool: types_operation.Pool, more_ms: float) -> list[Lane]:
     """As many lanes as threads, so that nothing moves when jobs come and go."""
     by_thread = {job.thread: job for job in pool.running}
     count = max(pool.threads, *by_thread.keys(), 0) if by_thread else pool.threads

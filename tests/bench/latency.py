@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from engine import launch
-from engine.api import types
+from engine.api import types, types_banks, types_bills
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.host import postgres
@@ -85,7 +85,7 @@ def _link(client: Client, bank: BankControl, connection: psycopg.Connection[Any]
     for number, bill in enumerate(made["bills"][:BILLS]):
         client.act(
             "bills",
-            types.BillWrite(
+            types_bills.BillWrite(
                 name=bill["name"],
                 amount=str(bill["amount"]),
                 cadence="monthly",
@@ -94,7 +94,7 @@ def _link(client: Client, bank: BankControl, connection: psycopg.Connection[Any]
                 user="bench",
             ),
         )
-    client.act("items/link", types.LinkRequest(public_token=made["public_token"], user="bench"))
+    client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user="bench"))
     item = str(made["item_id"])
     bank.do("ready", item_id=item)
     wanted = bank.ask("truth", item_id=item)["items"][item]["count"]

@@ -20,7 +20,7 @@ import psycopg
 import redis
 
 from engine import launch
-from engine.api import types
+from engine.api import types, types_banks
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.host import postgres
@@ -79,7 +79,7 @@ def _link(client: Client, bank: BankControl, hook: str) -> list[str]:
     items = []
     for number in range(BANKS):
         made = bank.do("items", living=False, webhook=hook, seed=f"soak {number}", transactions=50)
-        client.act("items/link", types.LinkRequest(public_token=made["public_token"], user="soak"))
+        client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user="soak"))
         items.append(str(made["item_id"]))
         bank.do("ready", item_id=items[-1])
     return items

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from engine import launch
-from engine.api import types
+from engine.api import types_banks, types_bills, types_jobs
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from tests.support.engines import Engine, engine
@@ -52,10 +52,10 @@ class World:
         """The simulated bank's control."""
         return BankControl(str(self.engine.look()["engine"]["plaid_url"]))
 
-    def item(self, name: str) -> types.Item:
+    def item(self, name: str) -> types_banks.Item:
         """A bank link as the engine has it now."""
         with self.client() as client:
-            return client.get(f"items/{self.items[name]}", types.ItemDetail).item
+            return client.get(f"items/{self.items[name]}", types_banks.ItemDetail).item
 
     def populate(self) -> None:
         """Link the banks, add the bills, wait until their history is in."""
@@ -68,7 +68,7 @@ class World:
                 self.plaid[name] = made["item_id"]
                 if name == "lakeside":
                     self._bills(client, made["bills"])
-                token = types.LinkRequest(public_token=made["public_token"], user="Kim")
+                token = types_banks.LinkRequest(public_token=made["public_token"], user="Kim")
                 self.items[name] = client.act("items/link", token).ids[0]
                 bank.do("ready", item_id=made["item_id"])
         for name in BANKS:
@@ -78,7 +78,7 @@ class World:
         for number, bill in enumerate(bills[:4]):
             client.act(
                 "bills",
-                types.BillWrite(
+                types_bills.BillWrite(
                     name=str(bill["name"]) if number else "Something else",
                     amount=str(bill["amount"]),
                     cadence="monthly",
@@ -89,16 +89,16 @@ class World:
                 ),
             )
 
-    def fail(self, name: str) -> types.Job:
+    def fail(self, name: str) -> types_jobs.Job:
         """Have a sync of a bank fail for good, however often it is tried early; returns the failed job."""
         with self.client() as client, self.bank() as bank:
             fault = {"path": "/transactions/sync", "item_id": self.plaid[name], "error_code": "INTERNAL_SERVER_ERROR"}
             bank.do("faults", **fault)
-            before = {job.id for job in client.get("jobs", types.JobPage, state="failed").jobs}
-            client.act("sync", types.SyncRequest(item_id=self.items[name]))
+            before = {job.id for job in client.get("jobs", types_jobs.JobPage, state="failed").jobs}
+            client.act("sync", types_banks.SyncRequest(item_id=self.items[name]))
 
-            def failed() -> types.Job | None:
-                jobs = client.get("jobs", types.JobPage, state="failed").jobs
+            def failed() -> types_jobs.Job | None:
+                jobs = client.get("jobs", types_jobs.JobPage, state="failed").jobs
                 return next((job for job in jobs if job.id not in before), None)
 
             try:

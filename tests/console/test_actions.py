@@ -12,7 +12,7 @@ from PySide6.QtGui import QDesktopServices
 from pytestqt.qtbot import QtBot
 
 from engine import http
-from engine.api import types
+from engine.api import types, types_banks, types_bills, types_jobs, types_operation
 from engine.host import postgres
 from gui.kit.button import Button
 from gui.kit.listview import List
@@ -111,11 +111,11 @@ def test_a_failed_job_is_retried_by_clicking(console: Shell, world: World, qtbot
     click(qtbot, page.pane.act_buttons["retry"])
     wait(qtbot, lambda: page.causes.find(f"job:{job.id}") < 0)
     with world.client() as client:
-        wait(qtbot, lambda: not client.get("jobs", types.JobPage, state="failed", group=job.group or "").jobs)
+        wait(qtbot, lambda: not client.get("jobs", types_jobs.JobPage, state="failed", group=job.group or "").jobs)
     wait(qtbot, lambda: world.item("harborview").state == "healthy")
 
 
-def cause_of(page: JobsPage, job: types.Job, qtbot: QtBot) -> str:
+def cause_of(page: JobsPage, job: types_jobs.Job, qtbot: QtBot) -> str:
     """The row of a job's cause, when it is there with something to retry."""
     cause = f"cause:{job.group}"
     wait(qtbot, lambda: page.causes.find(cause) >= 0 and page.causes.get(cause).group.open_jobs == 1)
@@ -135,7 +135,7 @@ def test_a_cause_is_retried_as_a_whole_by_its_button(console: Shell, world: Worl
     wait(qtbot, lambda: not page.strip.isVisible())
     assert console.toast.words == "Undone: 1 job left as it was."
     with world.client() as client:
-        assert client.get(f"jobs/{job.id}", types.JobDetail).job.state == "failed"
+        assert client.get(f"jobs/{job.id}", types_jobs.JobDetail).job.state == "failed"
 
     click_row(qtbot, page.cause_list, cause, "cure")
     wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text() == "Retried 1 job")
@@ -160,14 +160,14 @@ def test_all_failed_jobs_are_discarded_after_a_question_with_their_number(
     assert page.bulks.dialog is not None
     words = page.bulks.dialog.yes.text()
     with world.client() as client:
-        number = client.get("jobs", types.JobPage, state="failed").counts["failed"]
+        number = client.get("jobs", types_jobs.JobPage, state="failed").counts["failed"]
     assert words == f"Discard {number} job{'' if number == 1 else 's'}"
     click(qtbot, page.bulks.dialog.yes)
     wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("Discarded"))
     with world.client() as client:
-        assert client.get("jobs", types.JobPage, state="failed").counts["failed"] == 0
-        assert client.get(f"jobs/{job.id}", types.JobDetail).job.state == "discarded"
-        client.act("sync", types.SyncRequest(item_id=world.items["lakeside"]))
+        assert client.get("jobs", types_jobs.JobPage, state="failed").counts["failed"] == 0
+        assert client.get(f"jobs/{job.id}", types_jobs.JobDetail).job.state == "discarded"
+        client.act("sync", types_banks.SyncRequest(item_id=world.items["lakeside"]))
     wait(qtbot, lambda: world.item("lakeside").state == "healthy")
     wait(qtbot, lambda: not page.discard_all.isVisible())
     click(qtbot, page.strip.close_button)
@@ -183,7 +183,7 @@ def test_a_muted_cause_is_in_no_badge(console: Shell, world: World, qtbot: QtBot
     page._press(cause, "mute")
     wait(qtbot, lambda: page.causes.get(cause).group.muted)
     with world.client() as client:
-        queue = next(row for row in client.get("queues", types.Queues).queues if row.name == "transactions")
+        queue = next(row for row in client.get("queues", types_jobs.Queues).queues if row.name == "transactions")
     assert queue.muted == queue.failed > 0
     wait(qtbot, lambda: console.rail.items["jobs"].badge == 0)
     page._press(cause, "mute")
@@ -285,7 +285,7 @@ def test_signing_in_again_on_the_banks_page(
     with world.bank() as bank:
         bank.do("break", item_id=world.plaid["harborview"])
     with world.client() as client:
-        client.act("sync", types.SyncRequest(item_id=world.items["harborview"]))
+        client.act("sync", types_banks.SyncRequest(item_id=world.items["harborview"]))
     console.open("banks", world.items["harborview"])
     page = console.page
     assert isinstance(page, BanksPage)
@@ -348,7 +348,7 @@ def state_of(world: World, match_id: str) -> str:
     """A match's state in the engine; ``gone`` where the next weighing made a new one of it."""
     with world.client() as client:
         for state in ("suggested", "auto", "confirmed", "rejected"):
-            page = client.get("bills/review", types.MatchPage, state=state, limit=500)
+            page = client.get("bills/review", types_bills.MatchPage, state=state, limit=500)
             if any(match.id == match_id for match in page.matches):
                 return state
     return "gone"
@@ -400,10 +400,10 @@ def test_a_pool_is_restarted_and_its_concurrency_changed(console: Shell, world: 
     wait(qtbot, lambda: card._pool.state == "running" and card._pool.processes[0].pid not in {None, before})
 
 
-def pool(world: World, name: str) -> types.Pool:
+def pool(world: World, name: str) -> types_operation.Pool:
     """A pool as the engine has it now."""
     with world.client() as client:
-        return next(pool for pool in client.get("workers", types.Workers).pools if pool.name == name)
+        return next(pool for pool in client.get("workers", types_operation.Workers).pools if pool.name == name)
 
 
 def test_a_scheduled_job_is_run_paused_and_resumed(console: Shell, world: World, qtbot: QtBot) -> None:
@@ -423,8 +423,8 @@ def test_a_scheduled_job_is_run_paused_and_resumed(console: Shell, world: World,
     assert not scheduled(world).paused
 
 
-def scheduled(world: World) -> types.ScheduledJob:
+def scheduled(world: World) -> types_operation.ScheduledJob:
     """The health check as the engine has it now."""
     with world.client() as client:
-        found = client.get("schedule", types.Schedule)
+        found = client.get("schedule", types_operation.Schedule)
         return next(job for job in found.jobs if job.id == "health_check")

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from engine import launch
-from engine.api import types
+from engine.api import types, types_operation
 from gui.client.connection import Local, Remote
 from gui.main import build
 from gui.pages.jobs import JobsPage
@@ -195,11 +195,13 @@ def test_new_notices_are_said_once_and_bad_ones_before_good_ones(server: Server,
     window = opened(qtbot, server)
     qtbot.waitUntil(lambda: window.notices.data is not None, timeout=WAIT_MS)
 
-    def notice(number: int, tone: str, target: str | None = None) -> types.Notice:
-        return types.Notice(str(number), "2026-11-25T00:00:00Z", "x", tone, f"Notice {number}", "Said.", target, False)  # type: ignore[arg-type]
+    def notice(number: int, tone: str, target: str | None = None) -> types_operation.Notice:
+        return types_operation.Notice(
+            str(number), "2026-11-25T00:00:00Z", "x", tone, f"Notice {number}", "Said.", target, False
+        )  # type: ignore[arg-type]
 
     said = [notice(3, "ok"), notice(2, "error", "item:item3"), notice(1, "info")]
-    server.answers["/api/notices"] = lambda _q: types.Notices(said)
+    server.answers["/api/notices"] = lambda _q: types_operation.Notices(said)
     server.tell("notices")
     qtbot.waitUntil(lambda: window.toast.words == "Notice 2. Said.", timeout=WAIT_MS)
     window.toast.act()

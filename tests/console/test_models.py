@@ -13,7 +13,7 @@ from PySide6.QtCore import QPersistentModelIndex
 from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
-from engine.api import types
+from engine.api import types_jobs
 from gui.client.api import Client, path
 from gui.models.paged import PAGE, Paged
 from gui.models.rows import ROW, Rows
@@ -97,10 +97,10 @@ def jobs(client: Client) -> Paged:
     def address(after: str | None, limit: int) -> str:
         return path("jobs", after=after, limit=limit)
 
-    def pick(page: types.JobPage) -> Sequence[Any]:
+    def pick(page: types_jobs.JobPage) -> Sequence[Any]:
         return page.jobs
 
-    return Paged(client, types.JobPage, address, pick, lambda job: job.id, lambda job: job.label)  # type: ignore[arg-type]
+    return Paged(client, types_jobs.JobPage, address, pick, lambda job: job.id, lambda job: job.label)  # type: ignore[arg-type]
 
 
 def test_a_long_list_is_fetched_as_it_is_scrolled_to(full: Server, qtbot: QtBot, qtmodeltester: ModelTester) -> None:
@@ -147,7 +147,7 @@ def test_a_persons_own_action_lets_rows_go_also_while_a_call_is_out(qtbot: QtBot
         with qtbot.waitSignal(model.answered, timeout=20_000):
             model.refresh()
         gone = keys(model)[0]
-        server.answers["/api/jobs"] = lambda query: types.JobPage(world.jobs(query).jobs[1:], {}, None)
+        server.answers["/api/jobs"] = lambda query: types_jobs.JobPage(world.jobs(query).jobs[1:], {}, None)
         model.refresh()
         model.refresh(release=True)
         qtbot.waitUntil(lambda: gone not in keys(model), timeout=20_000)

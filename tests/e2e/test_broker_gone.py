@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from engine import launch
-from engine.api import types
+from engine.api import types_banks
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.ledger import Ledger, bank_rows
@@ -55,7 +55,7 @@ class Bank:
                 hook = f"{found.public}/api/webhooks/plaid"
                 made = control.do("items", living=False, transactions=20, webhook=hook)
                 self.items.append(made["item_id"])
-                client.act("items/link", types.LinkRequest(public_token=made["public_token"], user="Kim"))
+                client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user="Kim"))
                 control.do("ready", item_id=made["item_id"])
         self._before = self._answered = self._last()
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from engine import launch
-from engine.api import types
+from engine.api import types_banks, types_bills
 from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.ledger import Ledger, bank_rows
@@ -66,12 +66,12 @@ class World:
                 for bill in made["bills"][:4] if institution == BANKS[0] else []:
                     client.act(
                         "bills",
-                        types.BillWrite(
+                        types_bills.BillWrite(
                             name=bill["name"], amount=str(bill["amount"]), cadence="monthly",
                             anchor_date=f"2026-01-{bill['day']:02d}", category=bill["category"], user="Kim",
                         ),
                     )  # fmt: skip
-                client.act("items/link", types.LinkRequest(public_token=made["public_token"], user="Kim"))
+                client.act("items/link", types_banks.LinkRequest(public_token=made["public_token"], user="Kim"))
                 bank.do("ready", item_id=made["item_id"])
 
     def happen(self, times: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 
 from engine import clock, launch
-from engine.api import types
+from engine.api import types_banks, types_bills
 from engine.api.client import Client
 from engine.host import postgres
 from engine.host.binaries_process import free_port
@@ -110,7 +110,7 @@ def _link(found: launch.Discovery, made: Sequence[tuple[str, dict[str, Any]]]) -
     def some(part: int) -> None:
         with Client(str(found.admin), found.token) as client:
             for user, item in made[part::_LINKING]:
-                client.act("items/link", types.LinkRequest(public_token=item["public_token"], user=user))
+                client.act("items/link", types_banks.LinkRequest(public_token=item["public_token"], user=user))
 
     with ThreadPoolExecutor(_LINKING) as pool:
         list(pool.map(some, range(_LINKING)))
@@ -123,7 +123,7 @@ def _put_bills(found: launch.Discovery, made: Sequence[tuple[str, dict[str, Any]
         for user in USERS:
             for name, cents in BILLS:
                 due = clock.now().date().isoformat()
-                bill = types.BillWrite(
+                bill = types_bills.BillWrite(
                     name=name, amount=f"{cents / 100:.2f}", cadence="monthly", anchor_date=due, user=user
                 )
                 client.act("bills", bill)
@@ -131,7 +131,7 @@ def _put_bills(found: launch.Discovery, made: Sequence[tuple[str, dict[str, Any]
             for bill_ in first["bills"][:HOUSEHOLD_BILLS] if first else []:
                 client.act(
                     "bills",
-                    types.BillWrite(
+                    types_bills.BillWrite(
                         name=bill_["name"], amount=str(bill_["amount"]), cadence="monthly", category=bill_["category"],
                         anchor_date=this_month.replace(day=bill_["day"]).isoformat(), currency=bill_["currency"],
                         account_id=bill_["account_id"], user=user,

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.api import types
+from engine.api import types, types_banks, types_bills, types_jobs, types_operation, types_overview
 from engine.api.client import Client
 from engine.host.valkey import Valkey
 from tests.support import api as support
@@ -107,7 +107,7 @@ def test_failed_and_live_jobs_are_one_list(api: Api) -> None:
     seen: list[str] = []
     after = ""
     for _ in range(20):
-        page = msgspec.json.decode(api.call("GET", f"jobs?limit=2{after}").content, type=types.JobPage)
+        page = msgspec.json.decode(api.call("GET", f"jobs?limit=2{after}").content, type=types_jobs.JobPage)
         assert len(page.jobs) <= 2
         seen += [job.id for job in page.jobs]
         if page.next is None:
@@ -131,7 +131,7 @@ def test_a_failed_job_tells_what_happened(api: Api) -> None:
     assert {group["code"]: group["action"] for group in groups} == {
         "ITEM_LOGIN_REQUIRED": "Sign in", "INSTITUTION_DOWN": "Retry",
     }  # fmt: skip
-    found = msgspec.json.decode(api.call("GET", f"jobs/{job_id}").content, type=types.JobDetail)
+    found = msgspec.json.decode(api.call("GET", f"jobs/{job_id}").content, type=types_jobs.JobDetail)
     assert [attempt.number for attempt in found.timeline] == [1, 2, 3, 4]
     assert found.title == f"{BANK} did not answer"
     assert found.action == "Sign in"
@@ -228,13 +228,13 @@ def test_banks_pause_resume_and_sync_all(api: Api) -> None:
     assert api.call("POST", f"items/{items[0]}/sync").status_code == 409
     done = ok(api.call("POST", "sync", json={"all": True}))
     assert done["message"] == "2 banks will sync."
-    page = msgspec.json.decode(api.call("GET", "items?limit=2").content, type=types.ItemPage)
+    page = msgspec.json.decode(api.call("GET", "items?limit=2").content, type=types_banks.ItemPage)
     assert page.next is not None
-    rest = msgspec.json.decode(api.call("GET", f"items?limit=2&after={page.next}").content, type=types.ItemPage)
+    rest = msgspec.json.decode(api.call("GET", f"items?limit=2&after={page.next}").content, type=types_banks.ItemPage)
     assert {item.id for item in page.items + rest.items} == set(items)
     assert all(item.title and item.sentence for item in page.items)
     ok(api.call("POST", f"items/{items[0]}/resume"))
-    detail = msgspec.json.decode(api.call("GET", f"items/{items[0]}").content, type=types.ItemDetail)
+    detail = msgspec.json.decode(api.call("GET", f"items/{items[0]}").content, type=types_banks.ItemDetail)
     assert detail.item.state == "first_data"
     assert "kept" in detail.removes
 
@@ -243,7 +243,7 @@ def test_bills_are_written_edited_and_archived(api: Api) -> None:
     bill = {"name": "Rent", "cadence": "monthly", "anchor_date": "2026-01-05", "amount": "1200.00", "user": "me"}
     made = ok(api.call("POST", "bills", json=bill))["ids"][0]
     ok(api.call("PUT", f"bills/{made}", json={**bill, "amount": "1250.00"}))
-    detail = msgspec.json.decode(api.call("GET", f"bills/{made}").content, type=types.BillDetail)
+    detail = msgspec.json.decode(api.call("GET", f"bills/{made}").content, type=types_bills.BillDetail)
     assert detail.bill.amount == "1250.00"
     ok(api.call("POST", f"bills/{made}/archive"))
     assert ok(api.call("GET", "bills"))["bills"] == []
@@ -256,7 +256,7 @@ def test_schedule_is_paused_changed_and_run(api: Api) -> None:
     ok(api.call("POST", "schedule/backup_sync/pause"))
     ok(api.call("POST", "schedule/backup_sync/trigger", json={"trigger": {"cron": "30 2 * * mon", "zone": "UTC"}}))
     ok(api.call("POST", "schedule/backup_sync/run"))
-    found = msgspec.json.decode(api.call("GET", "schedule").content, type=types.Schedule)
+    found = msgspec.json.decode(api.call("GET", "schedule").content, type=types_operation.Schedule)
     assert found.jobs[0].paused
     assert found.jobs[0].paused_by == "admin token"
     assert found.jobs[0].trigger == {"cron": "30 2 * * mon", "zone": "UTC"}
@@ -281,7 +281,7 @@ def test_overview_names_what_needs_the_person(api: Api) -> None:
         trigger="webhook", correlation="c",
     )  # fmt: skip
     fail(api, link(api, 2))
-    found = msgspec.json.decode(api.call("GET", "overview").content, type=types.Overview)
+    found = msgspec.json.decode(api.call("GET", "overview").content, type=types_overview.Overview)
     assert [need.kind for need in found.needs] == ["item", "engine"]
     assert found.needs[0].title == "The bank signed you out"
     assert found.needs[1].title == f"1 failed job at {BANK}"

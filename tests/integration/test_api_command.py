@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import types
+from engine.api import types, types_banks, types_jobs
 from engine.api.client import Client
 from engine.errors import Conflict, Forbidden, NotFound, NotRunningError, UsageError
 from engine.host import discovery
@@ -70,9 +70,9 @@ def test_the_client_checks_who_answers(api: Api) -> None:
         with pytest.raises(Forbidden):
             client.act("engine/stop")
         with pytest.raises(NotFound):
-            client.get("jobs/none", types.JobDetail)
+            client.get("jobs/none", types_jobs.JobDetail)
         with pytest.raises(UsageError):
-            client.get("jobs", types.JobPage, limit=0)
+            client.get("jobs", types_jobs.JobPage, limit=0)
     with Client(admin, api.tokens.admin) as client, pytest.raises(Conflict):
         client.act("engine/stop")
 
@@ -150,10 +150,10 @@ def test_a_direct_sync_ends_before_the_answer(
         tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=plaid.url,
         manual_sync="direct",
     ) as api, Client(api.endpoints.admin or "", api.tokens.admin) as client:  # fmt: skip
-        item = client.act("items/link", types.LinkRequest("public-1")).ids[0]
+        item = client.act("items/link", types_banks.LinkRequest("public-1")).ids[0]
         done = client.act(f"items/{item}/sync")
         assert done.message == "Synced: 2 new of 2 changes."
-        assert client.get(f"items/{item}", types.ItemDetail).item.transactions == 2
+        assert client.get(f"items/{item}", types_banks.ItemDetail).item.transactions == 2
 
 
 def test_rows_that_were_set_aside_are_listed_and_tried_again(
@@ -179,12 +179,12 @@ def test_rows_that_were_set_aside_are_listed_and_tried_again(
         ("t1", "It breaks a rule of the database (house_rule)."),
     ]
     with Client(api.endpoints.admin or "", api.tokens.admin) as client:
-        shown = client.get(f"items/{item}", types.ItemDetail).set_aside
+        shown = client.get(f"items/{item}", types_banks.ItemDetail).set_aside
         assert shown is not None
         assert (shown.total, [row.id for row in shown.rows]) == (2, [row["id"] for row in rows])
-        page = client.get(f"items/{item}/set-aside", types.SetAsidePage, limit=1)
+        page = client.get(f"items/{item}/set-aside", types_banks.SetAsidePage, limit=1)
         assert [row.transaction_id for row in page.rows] == ["t2"]
-        page = client.get(f"items/{item}/set-aside", types.SetAsidePage, limit=1, after=page.next)
+        page = client.get(f"items/{item}/set-aside", types_banks.SetAsidePage, limit=1, after=page.next)
         assert ([row.transaction_id for row in page.rows], page.next) == (["t1"], None)
     code, done = run(capsys, "items", "set-aside", item, "--retry", rows[1]["id"])
     assert (code, done["message"]) == (0, "1 row is in now.")

@@ -16,7 +16,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from engine.api import beside, types
+from engine.api import beside, types, types_banks, types_bills, types_jobs, types_operation, types_overview
 from engine.api.auth import RANK, proof
 from engine.api.listener import bind
 from engine.api.server import bind as bind_all
@@ -134,24 +134,24 @@ def test_the_documents_are_valid(api: Api) -> None:
 def test_reads_have_their_documented_shape_on_an_empty_install(api: Api) -> None:
     shapes: dict[str, Any] = {
         "status": types.Status,
-        "overview": types.Overview,
-        "chart?span=24h": types.Chart,
-        "queues": types.Queues,
-        "jobs": types.JobPage,
-        "failures": types.FailureGroups,
-        "items": types.ItemPage,
-        "bills": types.BillPage,
-        "bills/review": types.MatchPage,
-        "workers": types.Workers,
-        "schedule": types.Schedule,
-        "notices": types.Notices,
+        "overview": types_overview.Overview,
+        "chart?span=24h": types_overview.Chart,
+        "queues": types_jobs.Queues,
+        "jobs": types_jobs.JobPage,
+        "failures": types_jobs.FailureGroups,
+        "items": types_banks.ItemPage,
+        "bills": types_bills.BillPage,
+        "bills/review": types_bills.MatchPage,
+        "workers": types_operation.Workers,
+        "schedule": types_operation.Schedule,
+        "notices": types_operation.Notices,
     }
     for path, shape in shapes.items():
         answer = api.call("GET", path, "view")
         assert answer.status_code == 200, (path, answer.text)
         msgspec.json.decode(answer.content, type=shape)
         assert answer.headers["cache-control"] == "no-store"
-    overview = msgspec.json.decode(api.call("GET", "overview").content, type=types.Overview)
+    overview = msgspec.json.decode(api.call("GET", "overview").content, type=types_overview.Overview)
     assert overview.bank_data.state == "none"
     assert overview.engine.state == "degraded"
     assert [cause.code for cause in overview.causes] == ["NO_WORKERS"]
@@ -213,7 +213,7 @@ def test_no_input_makes_the_engine_fail(api: Api) -> None:
 def test_health_and_metrics(api: Api) -> None:
     answer = api.health.get("/health")
     assert answer.status_code == 503
-    found = msgspec.json.decode(answer.content, type=types.Health)
+    found = msgspec.json.decode(answer.content, type=types_operation.Health)
     assert found.state == "dead"
     assert {check.name: check.ok for check in found.checks} == {
         "queue": True, "transactions": False, "webhooks": False, "notifications": False, "database": True,

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.api import types
+from engine.api import types_banks, types_jobs, types_overview
 from engine.api.client import Client
 from engine.jobs.worker import WorkerProcess
 from engine.store import Transport
@@ -82,10 +82,10 @@ def working(api: Api, pool: str = "all") -> Iterator[None]:
 def test_one_thread_from_webhook_to_rows(api: Api, bank: RunningBank) -> None:
     with working(api), Client(api.endpoints.admin or "", api.tokens.admin) as client:
         # Ready at once: without an address for its webhooks, a bank that prepares its data is not asked again soon.
-        item = client.act("items/link", types.LinkRequest(bank.public_token(ready=True))).ids[0]
+        item = client.act("items/link", types_banks.LinkRequest(bank.public_token(ready=True))).ids[0]
 
-        def detail() -> types.ItemDetail:
-            return client.get(f"items/{item}", types.ItemDetail)
+        def detail() -> types_banks.ItemDetail:
+            return client.get(f"items/{item}", types_banks.ItemDetail)
 
         until(lambda: detail().item.last_success_at is not None and detail().item.state != "syncing")
         until(lambda: all(run.state != "running" for run in detail().runs))
@@ -99,14 +99,14 @@ def test_one_thread_from_webhook_to_rows(api: Api, bank: RunningBank) -> None:
             lambda: next(
                 (
                     job
-                    for job in client.get("jobs", types.JobPage, state="done", queue="transactions").jobs
+                    for job in client.get("jobs", types_jobs.JobPage, state="done", queue="transactions").jobs
                     if job.trigger == "webhook"
                 ),
                 None,
             ),
             what="the job of the webhook",
         )
-        found = client.get(f"jobs/{job.id}", types.JobDetail)
+        found = client.get(f"jobs/{job.id}", types_jobs.JobDetail)
     kinds = [event.kind for event in found.thread]
     for first, second in [("webhook", "started"), ("started", "run_done"), ("run_started", "run_done")]:
         assert {first, second} <= set(kinds), found
@@ -115,7 +115,7 @@ def test_one_thread_from_webhook_to_rows(api: Api, bank: RunningBank) -> None:
     assert all(event.ms is not None and event.ms >= 0 for event in found.thread[1:])
     assert [attempt.outcome for attempt in found.timeline] == ["done"]
     assert found.allowed == []
-    overview = msgspec.json.decode(api.call("GET", "overview").content, type=types.Overview)
+    overview = msgspec.json.decode(api.call("GET", "overview").content, type=types_overview.Overview)
     assert overview.bank_data.state == "up_to_date"
     assert overview.figures.update_to_database_ms is not None
 
@@ -136,9 +136,9 @@ def test_health_is_alive_while_consumers_report(api: Api) -> None:
 
 def test_a_hosted_sign_in_is_seen_through(api: Api, bank: RunningBank) -> None:
     with Client(api.endpoints.admin or "", api.tokens.admin) as client:
-        begun = client.act("items/link", types.LinkRequest(user="ann"), shape=types.LinkStart)
+        begun = client.act("items/link", types_banks.LinkRequest(user="ann"), shape=types_banks.LinkStart)
         assert begun.url.startswith("http")
-        state = client.get(f"items/link/{begun.session}", types.LinkState)
+        state = client.get(f"items/link/{begun.session}", types_banks.LinkState)
         assert (state.state, state.ids) == ("waiting", [])
 
 

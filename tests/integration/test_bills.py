@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 import pytest
 
-from engine.api import types
+from engine.api import types_bills
 from engine.cli.main import build_parser, run
 from engine.errors import Conflict, NotFound, UsageError
 from engine.matching import periods
@@ -73,9 +73,9 @@ def put(store: Transport, body: dict[str, Any], bill_id: str | None = None) -> d
     return answer
 
 
-def review(store: Transport, user: str | None = None, state: str | None = None) -> types.MatchPage:
+def review(store: Transport, user: str | None = None, state: str | None = None) -> types_bills.MatchPage:
     page = store.call("matches_review", user=user, state=state, after=None, limit=50)
-    return msgspec.convert(page, types.MatchPage, strict=False)
+    return msgspec.convert(page, types_bills.MatchPage, strict=False)
 
 
 def match_again(store: Transport, bank: Bank) -> dict[str, int]:
@@ -178,7 +178,7 @@ def test_assign_by_hand_and_undo(any_store: Transport, bank: Bank) -> None:
     with pytest.raises(NotFound):
         any_store.call("match_assign", bill=made["id"], transaction="nothing", period=period, correlation="c")
     answer = any_store.call("match_assign", bill=made["id"], transaction=key, period=period, correlation="c")
-    found = msgspec.convert(answer["match"], types.Match, strict=False)
+    found = msgspec.convert(answer["match"], types_bills.Match, strict=False)
     assert (found.state, found.period) == ("assigned", period)
     assert bill_detail(any_store, made["id"]).bill.state == "paid"
     with pytest.raises(Conflict, match="decided already"):
@@ -253,7 +253,7 @@ def test_pages_filters_archive_and_counts(any_store: Transport, bank: Bank) -> N
     after = None
     while True:
         answer = any_store.call("bills_list", user=bank.user, q=None, state=None, after=after, limit=3)
-        page = msgspec.convert(answer, types.BillPage, strict=False)
+        page = msgspec.convert(answer, types_bills.BillPage, strict=False)
         seen += [found.name for found in page.bills]
         after = page.next
         if after is None:

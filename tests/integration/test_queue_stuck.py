@@ -11,7 +11,7 @@ import dramatiq
 import msgspec
 import pytest
 
-from engine.api import types
+from engine.api import types_jobs
 from engine.jobs.heart import Heart
 from engine.jobs.steps import Steps
 from engine.queue import View
@@ -33,7 +33,7 @@ def world(broker_url: str, namespace: str, store: Transport) -> Iterator[Bench]:
 def shown(world: Bench) -> tuple[float | None, bool, int, str]:
     """What the API says of the one job that runs: in its own view, and in its worker's."""
     (row,) = View(world.client, world.keys).jobs("running")["jobs"]
-    job = msgspec.convert(row, types.Job)
+    job = msgspec.convert(row, types_jobs.Job)
     detail = View(world.client, world.keys).job(job.id)
     assert detail is not None
     assert (detail["job"]["stuck_s"] is None) == (job.stuck_s is None)

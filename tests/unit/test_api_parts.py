@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from engine import clock
-from engine.api import guard, phrases, problems, types
+from engine.api import guard, phrases, problems, types, types_jobs
 from engine.api.admin_operation import _check_trigger
 from engine.api.auth import RANK, Tokens, allowed, new_token
 from engine.api.hinting import Hinter
@@ -165,7 +165,7 @@ def test_causes_name_what_is_wrong_and_its_cure() -> None:
     engine = types.EngineInfo(state="running", version="0", profile="p", pid=1, started_at="")
     status = types.Status(engine=engine, processes=[crashed], endpoints=types.Endpoints(None, None, None))
     rows = [
-        types.QueueStatus(
+        types_jobs.QueueStatus(
             name="transactions", label="Transaction sync", paused=False, waiting=1, delayed=0, running=0, retrying=0,
             failed=0, done_24h=0, failed_24h=0, oldest_wait_ms=None, concurrency=5, per_minute=None, consumers=0,
             high_failure_rate=True,

@@ -1,4 +1,4 @@
--- Bank links and their runs as the API lists them: pages by keyset, in the shapes of engine/api/types.py.
+-- Bank links and their runs as the API lists them: pages by keyset, in the shapes of engine/api/types_banks.py.
 
 create view syncdesk.items_now as
     select i.id, i.plaid_item_id, i.user_id, u.name as user_name, i.institution_id, i.institution_name, i.label,

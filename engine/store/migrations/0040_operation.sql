@@ -140,7 +140,7 @@ language sql stable set search_path = '' as $$
         'outcome', r.outcome, 'text', r.text)
 $$;
 
--- In the shape of engine.api.types.Schedule.
+-- In the shape of engine.api.types_operation.Schedule.
 create function public.syncdesk_schedule_list() returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
     select jsonb_build_object(
@@ -263,7 +263,7 @@ begin
     return jsonb_build_object('notice', made, 'new', made is not null);
 end $$;
 
--- In the shape of engine.api.types.Notices, newest first.
+-- In the shape of engine.api.types_operation.Notices, newest first.
 create function public.syncdesk_notices_list(p_limit integer default 50, p_after text default null) returns jsonb
 language sql stable security definer set search_path = '' set statement_timeout = '5s' as $$
     with page as (

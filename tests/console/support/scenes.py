@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from engine import clock
-from engine.api import types, types_bulk
+from engine.api import types, types_banks, types_bills, types_bulk, types_jobs, types_operation, types_overview
 from engine.api.types_webhooks import Webhook, WebhookDetail, WebhookPage
 
 Scene = Literal["empty", "normal", "trouble", "full"]
@@ -58,8 +58,8 @@ class World:
         routes: dict[str, Any] = {
             "/api/overview": lambda _q: self.overview(),
             "/api/chart": lambda q: self.chart(q.get("span", "24h")),
-            "/api/notices": lambda _q: types.Notices([]),
-            "/api/failures": lambda _q: types.FailureGroups(self.groups()),
+            "/api/notices": lambda _q: types_operation.Notices([]),
+            "/api/failures": lambda _q: types_jobs.FailureGroups(self.groups()),
             "/api/jobs": self.jobs,
             "/api/bulks": lambda _q: types_bulk.BulkPage(self.bulks),
             "/api/bulks/preview": lambda _q: self.preview(),
@@ -80,78 +80,80 @@ class World:
 
     # ------------------------------------------------------------ overview
 
-    def overview(self) -> types.Overview:
+    def overview(self) -> types_overview.Overview:
         state: types.EngineState = "degraded" if self.trouble else "running"
         empty = self.scene == "empty"
         engine = types.EngineInfo(
             state, "0.1.0", "default", 4821, at(3 * 86400), cause="Many failures" if self.trouble else None,
             environment="simulated" if empty else "production",
         )  # fmt: skip
-        data = types.BankData("none", 0, 0, None, at(-540))
+        data = types_overview.BankData("none", 0, 0, None, at(-540))
         if not empty:
-            data = types.BankData("behind" if self.trouble else "up_to_date", 14, 10 if self.trouble else 14,
+            data = types_overview.BankData("behind" if self.trouble else "up_to_date", 14, 10 if self.trouble else 14,
                                   19440 if self.trouble else 660, at(-540))  # fmt: skip
-        return types.Overview(
+        return types_overview.Overview(
             engine, data, self._causes(), self._needs(), 0 if empty else 6, self._figures(),
             [self._queue(place) for place in range(3)], self._services(), self._activity(),
             None if empty or self.trouble else "31 new transactions, 2 bills paid, no trouble",
         )  # fmt: skip
 
-    def _causes(self) -> list[types.Cause]:
+    def _causes(self) -> list[types_overview.Cause]:
         return []
 
-    def _needs(self) -> list[types.Need]:
+    def _needs(self) -> list[types_overview.Need]:
         if not self.trouble:
             return []
         return [
-            types.Need("item", self.items[0].id, "needs_you", "The bank signed you out", "Meridian Card Services",
-                       "It stopped updating at 09:12 and asks for your password again; nothing is lost.", "Sign in"),
-            types.Need("engine", "f1", "error", "25 failed jobs, 12 of them at First Lakeside Bank", "",
-                       "The bank has not answered since 13:31. Not your doing; Syncdesk tries again by itself.",
-                       "See the causes"),
+            types_overview.Need(
+                "item", self.items[0].id, "needs_you", "The bank signed you out", "Meridian Card Services",
+                "It stopped updating at 09:12 and asks for your password again; nothing is lost.", "Sign in"),
+            types_overview.Need(
+                "engine", "f1", "error", "25 failed jobs, 12 of them at First Lakeside Bank", "",
+                "The bank has not answered since 13:31. Not your doing; Syncdesk tries again by itself.",
+                "See the causes"),
         ]  # fmt: skip
 
-    def _figures(self) -> types.Figures:
+    def _figures(self) -> types_overview.Figures:
         if self.scene == "empty":
-            return types.Figures(0, 0, None, None, 0, 0.0, None)
+            return types_overview.Figures(0, 0, None, None, 0, 0.0, None)
         if self.trouble:
-            return types.Figures(5, 6, 38_000, "Transaction sync", 28, 0.013, 44)
-        return types.Figures(4, 3, 400, "Transaction sync", 3, 0.001, 41)
+            return types_overview.Figures(5, 6, 38_000, "Transaction sync", 28, 0.013, 44)
+        return types_overview.Figures(4, 3, 400, "Transaction sync", 3, 0.001, 41)
 
-    def _queue(self, place: int) -> types.QueueStatus:
+    def _queue(self, place: int) -> types_jobs.QueueStatus:
         name, label = QUEUES[place]
         if self.scene == "empty":
-            return types.QueueStatus(name, label, False, 0, 0, 0, 0, 0, 0, 0, None, 5, None, 1, [0] * 20)  # type: ignore[arg-type]
+            return types_jobs.QueueStatus(name, label, False, 0, 0, 0, 0, 0, 0, 0, None, 5, None, 1, [0] * 20)  # type: ignore[arg-type]
         failed = (22, 0, 3)[place] if self.trouble else 0
         hour = [self.random.randint(*((8, 18), (2, 12), (0, 5))[place]) for _ in range(20)]
-        return types.QueueStatus(
+        return types_jobs.QueueStatus(
             name, label, False, (2, 1, 0)[place], (0, 0, 4)[place], (3, 1, 0)[place], (1, 0, 0)[place], failed,  # type: ignore[arg-type]
             (1412, 588, 146)[place], failed, 400, (5, 10, 2)[place], None, 1, hour, place == 0 and self.trouble,
         )  # fmt: skip
 
-    def _services(self) -> list[types.Service]:
+    def _services(self) -> list[types_overview.Service]:
         return [
-            types.Service("queue", "Queue", "Valkey, built in", "ok", "0.3 ms"),
-            types.Service("database", "Database", "Postgres, built in", "ok", "1.2 ms"),
-            types.Service("plaid", "Plaid", "production", "ok", "212 ms"),
-            types.Service("webhooks", "Webhooks", "signed", "ok", "1 min ago"),
-            types.Service("workers", "Workers", "2 pools, 15 threads", "ok", "4 busy"),
-            types.Service("schedule", "Schedule", "6 jobs", "ok", "next in 9 min"),
+            types_overview.Service("queue", "Queue", "Valkey, built in", "ok", "0.3 ms"),
+            types_overview.Service("database", "Database", "Postgres, built in", "ok", "1.2 ms"),
+            types_overview.Service("plaid", "Plaid", "production", "ok", "212 ms"),
+            types_overview.Service("webhooks", "Webhooks", "signed", "ok", "1 min ago"),
+            types_overview.Service("workers", "Workers", "2 pools, 15 threads", "ok", "4 busy"),
+            types_overview.Service("schedule", "Schedule", "6 jobs", "ok", "next in 9 min"),
         ]
 
-    def _activity(self) -> list[types.Activity]:
+    def _activity(self) -> list[types_overview.Activity]:
         if self.scene == "empty":
             return []
         return [
-            types.Activity(at(0), "state-syncing", "active", "Pacific Crest Bank: syncing, page 3"),
-            types.Activity(at(70), "state-done", "ok", "Harborview Credit Union: 12 new"),
-            types.Activity(at(75), "tag", "idle", "Con Edison paid: Electric"),
-            types.Activity(at(380), "nav-schedule", "idle", "Backup run: 14 banks, 3 stale"),
-            types.Activity(at(390), "state-done", "ok", "桜信託銀行 Sakura Trust: 2 new"),
-            types.Activity(at(1030), "state-retrying", "warn", "Tidewater Business: tried twice"),
+            types_overview.Activity(at(0), "state-syncing", "active", "Pacific Crest Bank: syncing, page 3"),
+            types_overview.Activity(at(70), "state-done", "ok", "Harborview Credit Union: 12 new"),
+            types_overview.Activity(at(75), "tag", "idle", "Con Edison paid: Electric"),
+            types_overview.Activity(at(380), "nav-schedule", "idle", "Backup run: 14 banks, 3 stale"),
+            types_overview.Activity(at(390), "state-done", "ok", "桜信託銀行 Sakura Trust: 2 new"),
+            types_overview.Activity(at(1030), "state-retrying", "warn", "Tidewater Business: tried twice"),
         ]
 
-    def chart(self, span: str) -> types.Chart:
+    def chart(self, span: str) -> types_overview.Chart:
         count, slot = {"1h": (60, 60), "24h": (96, 900), "7d": (84, 7200)}[span]
         slots = []
         for place in range(count):
@@ -159,17 +161,17 @@ class World:
             failed = int(place in {31, 58, 59} and self.scene != "empty")
             if self.trouble and place >= count - 4:
                 failed, done = 4 + place - count + 4, 18
-            slots.append(types.ChartSlot(at((count - place) * slot), done, failed, self.scene != "empty"))
-        return types.Chart(span, slot, slots)  # type: ignore[arg-type]
+            slots.append(types_overview.ChartSlot(at((count - place) * slot), done, failed, self.scene != "empty"))
+        return types_overview.Chart(span, slot, slots)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------ jobs
 
-    def job(self, place: int) -> types.Job:
+    def job(self, place: int) -> types_jobs.Job:
         """The job of a place; made when asked for, so that 100,000 cost nothing."""
         state = "failed" if place < 25 and self.trouble else ("running", "waiting", "done", "done")[place % 4]
         bank = NAMES[1] if place < 12 else NAMES[place % len(NAMES)]
         failed = state == "failed"
-        return types.Job(
+        return types_jobs.Job(
             id=f"7f3a0000-0000-0000-0000-{place:012d}", queue="transactions", actor="sync_item", state=state,  # type: ignore[arg-type]
             lane="high", trigger=("webhook", "schedule", "schedule", "manual")[place % 4], user_id="u", item_id="i",
             institution=bank, label=USERS[place % 4], correlation_id="c", queued_at=at(500 + place),
@@ -180,7 +182,7 @@ class World:
             error_title="The bank did not answer" if failed else None, group="f1" if failed else None,
         )  # fmt: skip
 
-    def jobs(self, query: dict[str, str]) -> types.JobPage:
+    def jobs(self, query: dict[str, str]) -> types_jobs.JobPage:
         limit, start = int(query.get("limit", "50")), int(query.get("after") or 0)
         failed = query.get("state") == "failed"
         most = (25 if self.trouble else 0) if failed else self.count
@@ -191,24 +193,24 @@ class World:
         counts["failed"] = 25 if self.trouble else 0
         if self.scene == "empty":
             counts = dict.fromkeys(counts, 0)
-        return types.JobPage(rows, counts, str(end) if end < most else None)
+        return types_jobs.JobPage(rows, counts, str(end) if end < most else None)
 
-    def groups(self) -> list[types.FailureGroup]:
+    def groups(self) -> list[types_jobs.FailureGroup]:
         if not self.trouble:
             return []
         hours = [0] * 14 + [1, 0, 2, 1, 1, 0, 2, 1, 2, 2]
         some = [0] * 12 + [2, 3, 1] + [0] * 9
         return [
-            types.FailureGroup("f1", 1, "INSTITUTION_NOT_RESPONDING", "First Lakeside Bank did not answer", "",
-                               "Retry", 12, 12, 3, at(3900), at(20), hours),
-            types.FailureGroup("f2", 1, "TRANSACTIONS_SYNC_LIMIT", "Plaid asked us to slow down", "", "Retry", 6, 6, 5,
-                               at(3000), at(2200), some),
-            types.FailureGroup("f3", 1, "08006", "Database connection was lost", "", "Retry", 3, 3, 3, at(2000),
-                               at(1700), some),
-            types.FailureGroup("f4", 2, "ntfy.sh, HTTP 403", "A notification was refused", "", "Retry", 3, 3, 0,
-                               at(2600), at(900), some, 3, True, 6),
-            types.FailureGroup("f5", 1, "ITEM_LOGIN_REQUIRED", "Meridian Card Services wants you to sign in", "",
-                               "Sign in", 1, 1, 1, at(19000), at(19000), [0] * 24),
+            types_jobs.FailureGroup("f1", 1, "INSTITUTION_NOT_RESPONDING", "First Lakeside Bank did not answer", "",
+                                    "Retry", 12, 12, 3, at(3900), at(20), hours),
+            types_jobs.FailureGroup("f2", 1, "TRANSACTIONS_SYNC_LIMIT", "Plaid asked us to slow down", "",
+                                    "Retry", 6, 6, 5, at(3000), at(2200), some),
+            types_jobs.FailureGroup("f3", 1, "08006", "Database connection was lost", "", "Retry", 3, 3, 3, at(2000),
+                                    at(1700), some),
+            types_jobs.FailureGroup("f4", 2, "ntfy.sh, HTTP 403", "A notification was refused", "", "Retry", 3, 3, 0,
+                                    at(2600), at(900), some, 3, True, 6),
+            types_jobs.FailureGroup("f5", 1, "ITEM_LOGIN_REQUIRED", "Meridian Card Services wants you to sign in", "",
+                                    "Sign in", 1, 1, 1, at(19000), at(19000), [0] * 24),
         ]  # fmt: skip
 
     def preview(self) -> types_bulk.BulkPreview:
@@ -225,7 +227,7 @@ class World:
         }  # fmt: skip
         return types_bulk.Bulk(**(given | changes))
 
-    def detail(self, place: int) -> types.JobDetail:
+    def detail(self, place: int) -> types_jobs.JobDetail:
         job = self.job(place)
         error = types.ErrorInfo(
             "PlaidError", "INSTITUTION_NOT_RESPONDING", "The bank did not answer",
@@ -236,19 +238,19 @@ class World:
         )  # fmt: skip
         waits = [None, 17_000, 68_000, 261_000]
         tries = [
-            types.Attempt(number + 1, at(900 - number * 120), 30_000.0, "failed", error, waits[number], "w1")
+            types_jobs.Attempt(number + 1, at(900 - number * 120), 30_000.0, "failed", error, waits[number], "w1")
             for number in range(4)
         ]
         thread = [
-            types.ThreadEvent(at(902), "webhook", "Webhook TRANSACTIONS SYNC_UPDATES_AVAILABLE, signed by Plaid"),
-            types.ThreadEvent(at(901), "queued", "Queued in lane high", 3.0),
-            types.ThreadEvent(at(900), "started", "Picked up", 1.6),
-            types.ThreadEvent(at(480), "finished", "Failed for good", 418_000.0),
+            types_jobs.ThreadEvent(at(902), "webhook", "Webhook TRANSACTIONS SYNC_UPDATES_AVAILABLE, signed by Plaid"),
+            types_jobs.ThreadEvent(at(901), "queued", "Queued in lane high", 3.0),
+            types_jobs.ThreadEvent(at(900), "started", "Picked up", 1.6),
+            types_jobs.ThreadEvent(at(480), "finished", "Failed for good", 418_000.0),
         ]
         if job.state != "failed":
-            tries = [types.Attempt(1, at(490), 1100.0, "done", None, None, "w1")]
-            return types.JobDetail(job, tries, thread[:3], {}, "Done", "The job went through.", None, [])
-        return types.JobDetail(job, tries, thread, {}, error.title, error.sentence, None, ["retry", "discard"])
+            tries = [types_jobs.Attempt(1, at(490), 1100.0, "done", None, None, "w1")]
+            return types_jobs.JobDetail(job, tries, thread[:3], {}, "Done", "The job went through.", None, [])
+        return types_jobs.JobDetail(job, tries, thread, {}, error.title, error.sentence, None, ["retry", "discard"])
 
     # ------------------------------------------------------------ webhooks
 
@@ -291,7 +293,7 @@ class World:
 
     # ------------------------------------------------------------ banks
 
-    def _item(self, place: int) -> types.Item:
+    def _item(self, place: int) -> types_banks.Item:
         state = TROUBLE[place] if self.trouble and place < len(TROUBLE) else "healthy"
         said = {
             "needs_you": ("The bank signed you out", "It asks for your password again. You sign in on Plaid’s page in "
@@ -303,30 +305,30 @@ class World:
         }  # fmt: skip
         title, sentence, action = said.get(state, ("Up to date", "Nothing to do.", None))
         last = {"needs_you": 19440, "bank_trouble": 3900, "first_data": None, "paused": 9 * 86400}.get(state, 360)
-        return types.Item(
+        return types_banks.Item(
             f"item{place}", f"p{place}", "u", USERS[place % 4], "ins", NAMES[place], "", state, None, title, sentence,  # type: ignore[arg-type]
             action, 1 + place % 5, 6204 // (place + 1), None if last is None else at(last),
             None if state == "first_data" else day(place % 3), at(-540), 2280.0, 1240 if state == "syncing" else None,
         )  # fmt: skip
 
-    def item_page(self, query: dict[str, str]) -> types.ItemPage:
+    def item_page(self, query: dict[str, str]) -> types_banks.ItemPage:
         counts: dict[str, int] = {}
         for item in self.items:
             counts[item.state] = counts.get(item.state, 0) + 1
         wanted = query.get("state")
-        return types.ItemPage([item for item in self.items if wanted in {None, item.state}], counts)
+        return types_banks.ItemPage([item for item in self.items if wanted in {None, item.state}], counts)
 
-    def item_detail(self, item: types.Item) -> types.ItemDetail:
+    def item_detail(self, item: types_banks.Item) -> types_banks.ItemDetail:
         accounts = [
-            types.Account("a", "Platinum", "4417", "credit", "USD", "412.10", day(1)),
-            types.Account("b", "Everyday", "0926", "depository", "USD", "1204.77", day(1)),
-            types.Account("c", "Savings", "7710", "depository", "USD", "9310.00", day(9), silent_since=at(86400)),
+            types_banks.Account("a", "Platinum", "4417", "credit", "USD", "412.10", day(1)),
+            types_banks.Account("b", "Everyday", "0926", "depository", "USD", "1204.77", day(1)),
+            types_banks.Account("c", "Savings", "7710", "depository", "USD", "9310.00", day(9), silent_since=at(86400)),
         ]
         runs = []
         for place in range(40):
             failed = place == 0 and item.state == "needs_you"
             runs.append(
-                types.Run(
+                types_banks.Run(
                     f"r{place}", ("webhook", "webhook", "schedule", "schedule", "manual")[place % 5],
                     at(19_000 + place * 900), 700.0 + 900 * self.random.random(), "failed" if failed else "done", 1,
                     0 if failed or place % 3 else 12, 1 if place == 1 else 0, 3 if place == 4 else 0, 0, 0,
@@ -334,44 +336,44 @@ class World:
                 )
             )  # fmt: skip
         aside = [
-            types.SetAside(
+            types_banks.SetAside(
                 "2", "t2", "sqlstate 23514 house_rule", "It breaks a rule of the database (house_rule).", at(400)
             ),
-            types.SetAside("1", "t1", "text with a NUL character", "Text with a NUL character.", at(900)),
+            types_banks.SetAside("1", "t1", "text with a NUL character", "Text with a NUL character.", at(900)),
         ]
-        found = types.SetAsidePage(aside, 2) if item.state == "bank_trouble" else None
+        found = types_banks.SetAsidePage(aside, 2) if item.state == "bank_trouble" else None
         words = "This ends the link at Plaid. 6,204 transactions are kept."
-        return types.ItemDetail(item, accounts, runs, words, found)
+        return types_banks.ItemDetail(item, accounts, runs, words, found)
 
     # ------------------------------------------------------------ bills
 
-    def bill(self, place: int) -> types.Bill:
+    def bill(self, place: int) -> types_bills.Bill:
         state = ("paid", "paid", "due", "overdue", "upcoming")[place % 5]
         name = ("Heating gas", "Rent", "東京ガス", "Storage unit", "iCloud+ 2 TB")[place % 5]
         paid = state == "paid"
-        return types.Bill(
+        return types_bills.Bill(
             f"bill{place}", "u", name, "120.00", None, None, "JPY" if "東" in name else "USD", "RENT_AND_UTILITIES_GAS",
             "monthly", state, day(place % 7 - 2), day(-30), day(3) if paid else None, "119.20" if paid else None,  # type: ignore[arg-type]
             4 if state == "overdue" else None,
         )  # fmt: skip
 
-    def bill_page(self, query: dict[str, str]) -> types.BillPage:
+    def bill_page(self, query: dict[str, str]) -> types_bills.BillPage:
         bills = [] if self.scene == "empty" else [self.bill(place) for place in range(18)]
         counts: dict[str, int] = {}
         for bill in bills:
             counts[bill.state] = counts.get(bill.state, 0) + 1
         wanted = query.get("state")
         limit = int(query.get("limit", "100"))
-        return types.BillPage([bill for bill in bills if wanted in {None, bill.state}][:limit], counts)
+        return types_bills.BillPage([bill for bill in bills if wanted in {None, bill.state}][:limit], counts)
 
-    def bill_detail(self, place: int) -> types.BillDetail:
-        near = types.Candidate("t9", "AMZN Digital*2K4", day(2), "14.99", "USD", [
-            types.Evidence("amount", False, "$14.99 is 87 % below $120.00, more than the 10 % allowed.", 0.4),
-            types.Evidence("date", True, "Paid 2 days after it was due.", 0.2),
+    def bill_detail(self, place: int) -> types_bills.BillDetail:
+        near = types_bills.Candidate("t9", "AMZN Digital*2K4", day(2), "14.99", "USD", [
+            types_bills.Evidence("amount", False, "$14.99 is 87 % below $120.00, more than the 10 % allowed.", 0.4),
+            types_bills.Evidence("date", True, "Paid 2 days after it was due.", 0.2),
         ])  # fmt: skip
-        return types.BillDetail(self.bill(place), self.matches()[:3], [near] if place % 5 == 3 else [])
+        return types_bills.BillDetail(self.bill(place), self.matches()[:3], [near] if place % 5 == 3 else [])
 
-    def matches(self) -> list[types.Match]:
+    def matches(self) -> list[types_bills.Match]:
         rows = [
             ("NATIONALGRID NE", "Heating gas", "91.47", "USD", 0.86, "name"),
             ("Check 1047", "Rent", "1850.00", "USD", 0.84, "name"),
@@ -385,28 +387,28 @@ class World:
             texts = {"amount": f"{amount} {currency}; the bill is usually near that.", "category": "Gas",
                      "date": "2 days before it is due, as usual.", "name": f"Compared with “{bill}”."}  # fmt: skip
             weights = {"amount": 0.4, "date": 0.28, "name": 0.3, "category": 0.08}
-            reasons = [types.Evidence(f, f != against, texts[f], weights[f]) for f in texts]  # type: ignore[arg-type]
+            reasons = [types_bills.Evidence(f, f != against, texts[f], weights[f]) for f in texts]  # type: ignore[arg-type]
             made.append(
-                types.Match(
+                types_bills.Match(
                     f"m{place}", f"bill{place}", bill, f"t{place}", day(place - 2), "suggested", score, what,
                     "Harborview Credit Union", day(place), amount, currency, reasons,
                 )
             )  # fmt: skip
         return made
 
-    def review(self, query: dict[str, str]) -> types.MatchPage:
+    def review(self, query: dict[str, str]) -> types_bills.MatchPage:
         found = self.matches() if query.get("state") in {None, "suggested"} and self.scene != "empty" else []
         counts = {} if self.scene == "empty" else {"suggested": 6, "auto": 38, "confirmed": 4, "rejected": 1}
-        return types.MatchPage(found, counts)
+        return types_bills.MatchPage(found, counts)
 
     # ------------------------------------------------------------ engine
 
-    def workers(self) -> types.Workers:
+    def workers(self) -> types_operation.Workers:
         running = [
-            types.RunningJob("j1", "Pacific Crest Bank", "sync_item", 1, 12_000, 30_000),
-            types.RunningJob("j2", "First Lakeside Bank", "sync_item", 2, 28_000, 30_000),
-            types.RunningJob("j3", "Harborview Credit Union", "sync_item", 3, 400, 30_000),
-            types.RunningJob("j4", "Larkspur Card", "sync_item", 4, 1_100, 30_000),
+            types_jobs.RunningJob("j1", "Pacific Crest Bank", "sync_item", 1, 12_000, 30_000),
+            types_jobs.RunningJob("j2", "First Lakeside Bank", "sync_item", 2, 28_000, 30_000),
+            types_jobs.RunningJob("j3", "Harborview Credit Union", "sync_item", 3, 400, 30_000),
+            types_jobs.RunningJob("j4", "Larkspur Card", "sync_item", 4, 1_100, 30_000),
         ]
         if self.scene == "empty":
             running = []
@@ -415,28 +417,31 @@ class World:
             return types.ProcessInfo(role, pid, "running", at(3 * 86400), memory, limit, **more)
 
         note = "12:26, over 256 MB; no job lost"
-        sync = types.Pool(
+        sync = types_operation.Pool(
             "sync", "Transaction sync", ["transactions"], "running", 5, len(running), {"transactions": 5},
             [process("worker-sync", 48231, 182, 256, restarts=1, note=note, heartbeat_age_s=1.0)], running,
         )  # fmt: skip
-        events = types.Pool(
+        events = types_operation.Pool(
             "events", "Webhooks and notifications", ["webhooks", "notifications"], "running", 10, 0,
             {"webhooks": 10, "notifications": 2},
             [process("worker-events", 48232, 96, 256, heartbeat_age_s=48.0 if self.trouble else 1.0)], [],
         )  # fmt: skip
         parts = [process("scheduler", 48235, 61), process("broker", 48219, 14), process("database", 48222, 118)]
-        return types.Workers([sync, events], parts)
+        return types_operation.Workers([sync, events], parts)
 
-    def schedule(self) -> types.Schedule:
-        def job(name: str, label: str, words: str, every: int, last: str, outcome: Any = "done") -> types.ScheduledJob:
+    def schedule(self) -> types_operation.Schedule:
+        def job(
+            name: str, label: str, words: str, every: int, last: str, outcome: Any = "done"
+        ) -> types_operation.ScheduledJob:
             nxt = [at(-540 - number * every) for number in range(5)]
-            ran = types.ScheduledRun(at(360), 200, outcome, last)
-            past = [types.ScheduledRun(at(360 + number * every), 200, "done", last) for number in range(4)]
+            ran = types_operation.ScheduledRun(at(360), 200, outcome, last)
+            past = [types_operation.ScheduledRun(at(360 + number * every), 200, "done", last) for number in range(4)]
             paused = name == "backup"
-            return types.ScheduledJob(name, label, words, {"every_s": every}, paused, "you" if paused else None,
-                                      None if paused else nxt[0], nxt, ran, past)  # fmt: skip
+            return types_operation.ScheduledJob(
+                name, label, words, {"every_s": every}, paused, "you" if paused else None,
+                None if paused else nxt[0], nxt, ran, past)  # fmt: skip
 
-        return types.Schedule(
+        return types_operation.Schedule(
             [
                 job("backup_sync", "Backup sync", "every 15 minutes", 900, "14 queued"),
                 job("health_check", "Health checks", "every 5 minutes", 300, "all answered"),
