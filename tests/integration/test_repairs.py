@@ -14,8 +14,10 @@ from engine.plaid.webhooks import Verified
 from engine.store import Transport
 from engine.sync import inbox, linking
 from tests.support.bank import RunningBank, running_bank
+from tests.support.receiver import Receiver, receiver
 from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.syncing import World, deps
+from tests.support.wait import until
 
 SYNC = "/transactions/sync"
 LOGIN = {"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"}
@@ -82,6 +84,35 @@ def test_a_sign_in_that_was_given_up_mends_nothing(world: World, bank: RunningBa
     assert (followed.state, followed.ids) == ("done", [world.item])
     assert (world.row()["state"], told(world)) == ("healthy", 1)
     assert world.run().state == "done"
+    # The token stays: nothing was exchanged but at the first link.
+    assert len(bank.get("requests", path="/item/public_token/exchange")["requests"]) == 1
+
+
+@pytest.mark.parametrize("form", ["exit", "finish"])
+def test_how_a_sign_in_ended_is_told_by_its_webhook(world: World, bank: RunningBank, form: str) -> None:
+    bank.do("break", item_id=world.row()["plaid_item_id"])
+    deliver(world, "ERROR", error=LOGIN)
+    with receiver() as hook:
+        world.deps = deps(world.deps.store, bank.url, webhook_url=hook.url)
+        begun = linking.start(world.deps, "me", world.item)
+        bank.page("POST", f"{begun.url.removeprefix(bank.url)}/{form}")
+        until(lambda: ended(hook), what="SESSION_FINISHED")
+        received = inbox.receive(world.deps.store, Verified("jwt", uuid.uuid4().hex, "digest"), ended(hook)[0])
+    assert inbox.process(world.deps, received.inbox_id).state == "processed"
+    assert (world.row()["state"], told(world)) == ("healthy" if form == "finish" else "needs_you", 1)
+
+
+def ended(hook: Receiver) -> list[bytes]:
+    return [body for _, body in list(hook.arrived) if json.loads(body)["webhook_code"] == "SESSION_FINISHED"]
+
+
+def test_a_new_link_that_was_given_up_is_none(world: World, bank: RunningBank) -> None:
+    begun = linking.start(world.deps, "me")
+    bank.page("POST", f"{begun.url.removeprefix(bank.url)}/exit")
+    followed = linking.follow(world.deps, begun.session)
+    assert (followed.state, followed.ids) == ("gave_up", [])
+    assert len(world.rows("select id from syncdesk.items")) == 1
+    assert len(bank.get("requests", path="/item/public_token/exchange")["requests"]) == 1
 
 
 def test_an_error_while_plaid_cannot_be_asked_is_believed(world: World, bank: RunningBank) -> None:
