@@ -15,6 +15,7 @@ from engine.api import (
     admin_jobs,
     admin_operation,
     admin_transactions,
+    admin_users,
     admin_webhooks,
     analytics,
     types,
@@ -117,6 +118,7 @@ def routes(fan: Fan) -> list[Route]:
         *admin_bills.routes(),
         *admin_transactions.routes(),
         *admin_webhooks.routes(),
+        *admin_users.routes(),
         *admin_operation.routes(),
         *analytics.routes(),
     ]  # fmt: skip

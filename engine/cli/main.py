@@ -22,10 +22,26 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     parser = argparse.ArgumentParser(prog="syncdeskctl", description="Everything of Syncdesk without a screen.")
     parser.add_argument("--profile", metavar="NAME|PATH", help="the install to work on (SYNCDESK_PROFILE)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    from engine.cli import analytics, bills, db, demo, doctor, engine, items, jobs, light_broker, queue, secrets, sync
+    from engine.cli import (
+        analytics,
+        bills,
+        db,
+        demo,
+        doctor,
+        engine,
+        items,
+        jobs,
+        light_broker,
+        queue,
+        secrets,
+        sync,
+        users,
+    )  # fmt: skip
     from engine.sandbox import command as sandbox
 
-    modules = (analytics, bills, db, demo, doctor, engine, items, jobs, light_broker, queue, sandbox, secrets, sync)
+    modules = (
+        analytics, bills, db, demo, doctor, engine, items, jobs, light_broker, queue, sandbox, secrets, sync, users,
+    )  # fmt: skip
     for module in modules:
         module.register(commands)
     return parser, commands

@@ -1,4 +1,5 @@
-"""``syncdeskctl queue``: state of the queues, a test job through all of it, pause and resume, the broker's address."""
+"""``syncdeskctl queue``: state of the queues, a test job through all of it, pause and resume, limits, the broker's
+address."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ TEST_S = 15.0
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``queue`` and its commands."""
-    group = commands.add_parser("queue", help="queues: state, test, pause, resume, address")
+    group = commands.add_parser("queue", help="queues: state, test, pause, resume, limits, address")
     actions = group.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, run, words in (
         ("status", _status, "what waits, runs and failed"),
@@ -29,6 +30,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         if name == "pause":
             command.add_argument("--minutes", type=int, help="resume by itself after so many minutes")
         command.set_defaults(run=run)
+    command = actions.add_parser("limit", help="change how many jobs of a queue run, without a restart")
+    common.add_json(command)
+    command.add_argument("name", choices=QUEUES)
+    command.add_argument("--concurrency", type=int, metavar="N", help="at a time, in the whole install")
+    command.add_argument("--per-minute", type=int, metavar="N", help="started a minute; 0: no limit")
+    command.set_defaults(run=_limit)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -46,10 +53,14 @@ def _status(args: argparse.Namespace) -> int:
             queue.failed,
             queue.done_24h,
             queue.consumers,
+            queue.concurrency,
+            queue.per_minute,
         )
         for queue in found.queues
     ]
-    head = ("Queue", "Waiting", "Delayed", "Running", "Retrying", "Failed", "Done 24 h", "Workers")
+    head = (
+        "Queue", "Waiting", "Delayed", "Running", "Retrying", "Failed", "Done 24 h", "Workers", "At a time", "A minute",
+    )  # fmt: skip
     return remote.show(args, found, remote.table(head, rows))
 
 
@@ -90,6 +101,17 @@ def _pause(args: argparse.Namespace) -> int:
 def _resume(args: argparse.Namespace) -> int:
     with remote.client() as engine:
         return remote.done(args, engine.act(f"queues/{args.name}/resume" if args.name else "engine/resume"))
+
+
+def _limit(args: argparse.Namespace) -> int:
+    from engine.api import types_jobs
+    from engine.errors import UsageError
+
+    if args.concurrency is None and args.per_minute is None:
+        raise UsageError("Say what to change: --concurrency, --per-minute, or both.")
+    change = types_jobs.QueueChange(concurrency=args.concurrency, per_minute=args.per_minute)
+    with remote.client() as engine:
+        return remote.done(args, engine.act(f"queues/{args.name}", change, method="PATCH"))
 
 
 def _url(args: argparse.Namespace) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import redis
 
 from engine.errors import Conflict, NotFound, UsageError
-from engine.queue import events, scripts
+from engine.queue import events, limits, scripts
 from engine.queue.connection import translated
 from engine.queue.keys import QUEUES, Keys
 from engine.queue.ports import Store
@@ -53,6 +54,14 @@ class Control:
             concurrency="" if concurrency is None else str(concurrency),
             per_minute="" if per_minute is None else str(per_minute),
         )
+
+    def weigh(self, weights: Mapping[str, int]) -> None:
+        """Let so many jobs of a user run before it is another one's turn: all users whose weight is not one.
+
+        Raises:
+            BrokerUnavailable: Redis does not answer. The reconciler puts them.
+        """
+        limits.put(self._client, self._keys, weights)
 
     def _set(self, queue: str, **fields: str) -> None:
         if queue not in QUEUES:

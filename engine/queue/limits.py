@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+
+from engine.queue.connection import translated
+from engine.queue.keys import Keys
 from engine.settings import Settings
 
 
@@ -19,3 +26,19 @@ def from_settings(settings: Settings) -> dict[str, str]:
         "partition": settings.partition,
         "transactions:distance": str(int(settings.sync_distance_s * 1000)),
     }
+
+
+def put(client: redis.Redis, keys: Keys, weights: Mapping[str, int], limits: Mapping[str, str] | None = None) -> None:
+    """Put the weights of users (those that are not one), and fields of the hash ``limits``, in one step.
+
+    Raises:
+        BrokerUnavailable: Redis does not answer.
+    """
+    fields: dict[Any, Any] = {**(limits or {}), "weighted": "1" if weights else ""}
+    with translated():
+        pipe = client.pipeline(transaction=True)
+        pipe.delete(keys.weights)
+        if weights:
+            pipe.hset(keys.weights, mapping={user: str(weight) for user, weight in weights.items()})
+        pipe.hset(keys.limits, mapping=fields)
+        pipe.execute()

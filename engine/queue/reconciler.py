@@ -13,6 +13,7 @@ from engine.logs import logger
 from engine.queue.connection import translated
 from engine.queue.hints import Hints
 from engine.queue.keys import LANES, QUEUES, Keys
+from engine.queue.limits import put
 from engine.queue.ports import Store
 
 EVERY_S: Final = 30.0
@@ -97,25 +98,18 @@ class Reconciler:
 
     def _restore(self, page: dict[str, Any]) -> None:
         """Put limits and weights, until what was put is still what Postgres has: a person changes both one by one."""
-        put = None
-        while put != (found := (page["limits"], page["weights"])):
+        done = None
+        while done != (found := (page["limits"], page["weights"])):
             self._put_limits(*found)
-            put = found
+            done = found
             page = self._store.call("unfinished", after={}, limit=1)
 
     def _put_limits(self, limits: dict[str, Any] | None, weights: dict[str, int] | None) -> None:
-        fields: dict[Any, Any] = dict(self._defaults)
+        fields = dict(self._defaults)
         for queue in QUEUES:
             kept = (limits or {}).get(f"queue.{queue}") or {}
             fields |= {f"{queue}:{name}": str(value or "") for name, value in kept.items()}
-        with translated():
-            pipe = self._client.pipeline(transaction=True)
-            fields["weighted"] = "1" if weights else ""
-            pipe.delete(self._keys.weights)
-            if weights:
-                pipe.hset(self._keys.weights, mapping={user: str(weight) for user, weight in weights.items()})
-            pipe.hset(self._keys.limits, mapping=fields)
-            pipe.execute()
+        put(self._client, self._keys, weights or {}, fields)
 
     def _put(self, page: dict[str, Any]) -> int:
         for item in page["items"]:

@@ -129,6 +129,12 @@ def test_queue_status_pause_resume_and_test(
         "transactions": False, "webhooks": True, "notifications": False,
     }  # fmt: skip
     assert run(capsys, "queue", "resume", "webhooks")[0] == 0
+    code, done = run(capsys, "queue", "limit", "webhooks", "--concurrency", "3", "--per-minute", "10")
+    assert (code, done["message"]) == (0, "Webhooks: 3 at a time, 10 a minute.")
+    assert main(["queue", "limit", "webhooks"]) == 2
+    assert "--per-minute" in capsys.readouterr().err
+    assert main(["queue", "status"]) == 0
+    assert "A minute" in capsys.readouterr().out
     monkeypatch.setattr("engine.cli.queue.TEST_S", 0.2)
     code, found = run(capsys, "queue", "test")
     assert (code, found["ok"], found["state"]) == (1, False, "unfinished")
