@@ -22,7 +22,7 @@ PARTS = {"sync": "worker-sync", "events": "worker-events", "scheduler": "schedul
 _FIELD = re.compile(r"[0-9A-Za-z*/,-]+")
 
 
-class NoticesQuery(Struct):
+class PageQuery(Struct):
     after: str | None = None
     limit: int = 50
 
@@ -156,11 +156,15 @@ def _check_trigger(trigger: dict[str, Any]) -> None:
 
 
 def notices(call: Call) -> types_operation.Notices:
-    after = call.query.after
-    if after is not None and not (after.isdigit() and len(after) < 19):
-        raise UsageError("The cursor belongs to another list.")
-    found = call.context.store.call("notices_list", limit=page_size(call.query.limit), after=after)
+    found = call.context.store.call("notices_list", limit=page_size(call.query.limit), after=_after(call.query))
     return msgspec.convert(found, types_operation.Notices)
+
+
+def _after(query: PageQuery) -> str | None:
+    after = query.after
+    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise UsageError("The cursor belongs to another list.")
+    return after
 
 
 def read_notices(call: Call) -> types.Done:
@@ -187,6 +191,11 @@ def stop_engine(call: Call) -> types.Done:
     return audited(call, "engine.stop", "engine", work)
 
 
+def audit(call: Call) -> types_operation.AuditPage:
+    found = call.context.store.call("audit_list", limit=page_size(call.query.limit), after=_after(call.query))
+    return msgspec.convert(found, types_operation.AuditPage)
+
+
 def routes() -> list[Route]:
     """Rows of workers, schedule, notices and engine."""
     return [
@@ -201,8 +210,9 @@ def routes() -> list[Route]:
         act("schedule/{id}/pause", "Do not run it by itself.", pause_scheduled),
         act("schedule/{id}/resume", "Run it by itself again.", resume_scheduled),
         act("schedule/{id}/trigger", "Change when it runs.", change_trigger, body=types_operation.TriggerChange),
-        get("notices", "What the engine told the person.", notices, types_operation.Notices, query=NoticesQuery),
+        get("notices", "What the engine told the person.", notices, types_operation.Notices, query=PageQuery),
         act("notices/read", "Mark notices as read.", read_notices, body=NoticesRead, optional=True, token="view"),  # noqa: S106
+        get("audit", "Who did what, the newest first.", audit, types_operation.AuditPage, query=PageQuery),
         act("engine/pause", "Start nothing until a time, or until resumed.", pause_engine,
             body=types_operation.EnginePause, optional=True),
         act("engine/resume", "End the pause.", resume_engine),

@@ -70,6 +70,25 @@ class Notices(Struct):
     next: str | None = None
 
 
+class AuditEntry(Struct):
+    """One action of a person or program, also a refused one; ``who`` is the kind of token that it came with."""
+
+    id: int
+    at: str
+    who: str
+    action: str
+    target: str
+    reason: str
+    result: str
+    correlation_id: str
+    detail: dict[str, Any]
+
+
+class AuditPage(Struct):
+    entries: list[AuditEntry]
+    next: str | None = None
+
+
 class Alive(Struct):
     """Health checks that tell nothing more."""
 

@@ -145,6 +145,7 @@ def test_reads_have_their_documented_shape_on_an_empty_install(api: Api) -> None
         "workers": types_operation.Workers,
         "schedule": types_operation.Schedule,
         "notices": types_operation.Notices,
+        "audit": types_operation.AuditPage,
     }
     for path, shape in shapes.items():
         answer = api.call("GET", path, "view")
@@ -201,7 +202,7 @@ def test_no_input_makes_the_engine_fail(api: Api) -> None:
     for path in [
         "jobs?state=nonsense", "jobs?limit=0", "jobs?limit=x", "jobs?after=rubbish", "jobs?state=failed&after=failed|x",
         "jobs?queue=none", "jobs?other=1", "jobs/%00", "jobs/" + "x" * 500, "items?after=zz", "items?q=%00", "items/x",
-        "items?state=none", "bills?after=x", "bills/review?after=%ff", "notices?after=-1", "notices?after=" + "9" * 40,
+        "audit?after=²", "items?state=none", "bills?after=x", "bills/review?after=%ff", "notices?after=-1", "notices?after=" + "9" * 40,
         "chart?span=1y", "nothing", "bills/" + ID, "items/link/none", "items/link/" + ID,
     ]:  # fmt: skip
         answer = api.call("GET", path)
