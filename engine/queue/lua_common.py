@@ -145,14 +145,17 @@ local function settle_clock(queue)
   probe(queue)
   let_go(queue)
   for _, set in ipairs({'delayed', 'retrying'}) do
-    local allowed
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, '-inf', int(now), 'LIMIT', 0, 50)) do
+    local allowed, moved = nil, 0
+    -- Far enough that who only waited for Plaid's limits does not stand behind a storm of retries.
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. set .. ':' .. queue, '-inf', int(now), 'LIMIT', 0, 500)) do
+      if moved == 50 then break end
       local f = redis.call('HMGET', jobkey(id), 'lane', 'user', 'starts')
       -- One that only waited for Plaid's limits is no retry: none of its starts is told.
       local again = set == 'retrying' and f[1] and f[3] ~= '0'
       if again and not allowed then allowed = retries_allowed(queue) end
       if not again or allowed > 0 then
         redis.call('ZREM', P .. set .. ':' .. queue, id)
+        moved = moved + 1
         if again then
           redis.call('SADD', P .. 'again:' .. queue, id)
           allowed = allowed - 1

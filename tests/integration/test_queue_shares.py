@@ -80,6 +80,18 @@ def test_a_full_queue_does_not_make_free_threads_look_again_and_again(world: Ben
     assert wait > 1000
 
 
+def test_who_only_waited_for_plaids_limits_does_not_stand_behind_a_storm(world: Bench) -> None:
+    put(world, "parked")
+    settle(world, take(world)[0], "retry", counts=-1, delay=3_600_000)
+    storm(world, 60)
+    world.client.zadd(f"{world.keys.prefix}{RETRYING}", {"parked": 2})  # due, and later than all of them
+    Control(world.client, world.keys).limit(QUEUE, 2, None)
+    for n in range(3):
+        put(world, f"f{n}", "high", user="u")
+    take(world)
+    assert world.state("parked") == "waiting"
+
+
 def test_a_retry_that_is_gone_takes_no_share(world: Bench) -> None:
     storm(world, 4)
     Control(world.client, world.keys).limit(QUEUE, 2, None)
