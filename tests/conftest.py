@@ -20,6 +20,7 @@ from tests.support import servers
 from tests.support.bank import RunningBank, running_bank
 from tests.support.light import Light
 from tests.support.redis7 import Door, Redis7
+from tests.support.scripted_plaid import ScriptedPlaid
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql/15")
 
@@ -211,3 +212,11 @@ def bank() -> Iterator[RunningBank]:
     """A sandbox bank of this test alone, in which nothing happens by itself."""
     with running_bank() as running:
         yield running
+
+
+@pytest.fixture
+def scripted_bank() -> Iterator[ScriptedPlaid]:
+    """A bank whose every answer the test decides."""
+    made = ScriptedPlaid()
+    yield made
+    made.close()

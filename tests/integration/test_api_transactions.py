@@ -23,17 +23,10 @@ def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path) -> It
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def rows(api: Api, bank: ScriptedPlaid, database_url: str) -> dict[str, str]:
+def rows(api: Api, scripted_bank: ScriptedPlaid, database_url: str) -> dict[str, str]:
     """Ids by Plaid's ids: a pending row that became another without saying so, and a plain one."""
-    world = World(deps(api.parts.store, bank.url), database_url).link()
-    bank.answer(
+    world = World(deps(api.parts.store, scripted_bank.url), database_url).link()
+    scripted_bank.answer(
         "/transactions/sync",
         page([transaction("p1", 9, pending=True), transaction("t2", 5)], cursor="c1"),
         page([transaction("t1", 9, name="Shop p1")], removed=["p1"], cursor="c2"),

@@ -18,15 +18,8 @@ TODAY = dt.datetime.now(dt.UTC).date()
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(any_store, bank.url), any_database_url).link()
+def world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(any_store, scripted_bank.url), any_database_url).link()
     yield made
     made.deps.plaid.close()
 
@@ -53,9 +46,11 @@ def changes(world: World, identity: str) -> list[str]:
     return [line["change"] for line in world.history(identity)]
 
 
-def test_a_row_is_tagged_by_the_commit_that_brings_it(world: World, bank: ScriptedPlaid) -> None:
+def test_a_row_is_tagged_by_the_commit_that_brings_it(world: World, scripted_bank: ScriptedPlaid) -> None:
     bill = add_bill(world)
-    bank.answer(SYNC, page([charge("t1"), charge("shop", 80, name="GROCER", merchant_name="Grocer")], cursor="c1"))
+    scripted_bank.answer(
+        SYNC, page([charge("t1"), charge("shop", 80, name="GROCER", merchant_name="Grocer")], cursor="c1")
+    )
     result = world.sync()
     assert (result.state, result.tagged) == ("done", 1)
     assert tags(world) == {"t1": "auto"}
@@ -67,19 +62,23 @@ def test_a_row_is_tagged_by_the_commit_that_brings_it(world: World, bank: Script
     assert {entry["feature"] for entry in match["evidence"]} >= {"amount", "name", "date"}
 
 
-def test_history_that_arrives_at_first_is_matched_as_far_back_as_it_goes(world: World, bank: ScriptedPlaid) -> None:
+def test_history_that_arrives_at_first_is_matched_as_far_back_as_it_goes(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     add_bill(world)
     rows = [charge(f"t{n}", days_ago=2 + 30 * n) for n in range(10)]
-    bank.answer(SYNC, page(rows[:4], cursor="c1", status="INITIAL_UPDATE_COMPLETE"), page(rows[4:], cursor="c2"))
+    scripted_bank.answer(
+        SYNC, page(rows[:4], cursor="c1", status="INITIAL_UPDATE_COMPLETE"), page(rows[4:], cursor="c2")
+    )
     world.sync()
     world.sync()
     assert tags(world) == {f"t{n}": "auto" for n in range(10)}
 
 
-def test_pending_posts_a_refund_and_a_removal(world: World, bank: ScriptedPlaid) -> None:
+def test_pending_posts_a_refund_and_a_removal(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world)
     posted = charge("t1", 15.99, 1, pending_transaction_id="p1")
-    bank.answer(
+    scripted_bank.answer(
         SYNC,
         page([charge("p1", pending=True)], cursor="c1"),
         page([posted], removed=["p1"], cursor="c2"),
@@ -100,25 +99,27 @@ def test_pending_posts_a_refund_and_a_removal(world: World, bank: ScriptedPlaid)
     assert tags(world) == {}
 
 
-def test_a_confirmation_goes_with_the_payment_when_it_posts(world: World, bank: ScriptedPlaid) -> None:
+def test_a_confirmation_goes_with_the_payment_when_it_posts(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world)
-    bank.answer(SYNC, page([charge("p1", pending=True)], cursor="c1"))
+    scripted_bank.answer(SYNC, page([charge("p1", pending=True)], cursor="c1"))
     world.sync()
     match = world.rows("select id from syncdesk.matches")[0]
     world.deps.store.call("match_decide", match=str(match["id"]), decision="confirm", version=None, correlation="c")
     posted = charge("t1", 18.20, 1, pending_transaction_id="p1")
-    bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
     world.sync()
     assert tags(world) == {"t1": "confirmed"}
 
 
-def test_a_confirmation_goes_along_where_the_link_is_guessed_and_comes_back(world: World, bank: ScriptedPlaid) -> None:
+def test_a_confirmation_goes_along_where_the_link_is_guessed_and_comes_back(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     add_bill(world)
-    bank.answer(SYNC, page([charge("p1", pending=True)], cursor="c1"))
+    scripted_bank.answer(SYNC, page([charge("p1", pending=True)], cursor="c1"))
     world.sync()
     match = world.rows("select id from syncdesk.matches")[0]
     world.deps.store.call("match_decide", match=str(match["id"]), decision="confirm", version=None, correlation="c")
-    bank.answer(SYNC, page([charge("t1", 15.49, 1)], removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page([charge("t1", 15.49, 1)], removed=["p1"], cursor="c2"))
     world.sync()
     assert tags(world) == {"t1": "confirmed"}
     labels = world.rows("select transaction_id from syncdesk.match_labels")
@@ -133,43 +134,45 @@ def test_a_confirmation_goes_along_where_the_link_is_guessed_and_comes_back(worl
     assert tags(world).get("t1") in (None, "auto", "suggested")
 
 
-def test_a_replay_that_does_not_bring_a_payment_again_takes_its_tag(world: World, bank: ScriptedPlaid) -> None:
+def test_a_replay_that_does_not_bring_a_payment_again_takes_its_tag(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world)
-    bank.answer(SYNC, page([charge("t1"), charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c1"))
+    scripted_bank.answer(
+        SYNC, page([charge("t1"), charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c1")
+    )
     world.sync()
     world.execute("update syncdesk.items set cursor = null")
-    bank.answer(SYNC, page([charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c2"))
+    scripted_bank.answer(SYNC, page([charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c2"))
     world.sync()
     assert tags(world) == {}
     assert changes(world, "t1") == ["added", "tagged", "removed", "untagged"]
 
 
-def test_a_first_bill_written_during_the_run_misses_nothing(world: World, bank: ScriptedPlaid) -> None:
+def test_a_first_bill_written_during_the_run_misses_nothing(world: World, scripted_bank: ScriptedPlaid) -> None:
     def meanwhile(_: dict[str, Any]) -> Any:
         add_bill(world)
         return page([charge("t1")], cursor="c1")
 
-    bank.answer(SYNC, meanwhile)
+    scripted_bank.answer(SYNC, meanwhile)
     assert world.sync().state == "done"
     assert tags(world) == {"t1": "auto"}
 
 
-def test_a_bill_changed_during_the_run_is_matched_as_it_is_now(world: World, bank: ScriptedPlaid) -> None:
+def test_a_bill_changed_during_the_run_is_matched_as_it_is_now(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world, "Something else", "400.00")
 
     def meanwhile(_: dict[str, Any]) -> Any:
         add_bill(world)
         return page([charge("t1")], cursor="c1")
 
-    bank.answer(SYNC, meanwhile)
+    scripted_bank.answer(SYNC, meanwhile)
     result = world.sync()
     assert (result.state, result.tagged) == ("done", 1)
     assert tags(world) == {"t1": "auto"}
 
 
-def test_a_row_that_the_database_refuses_is_not_tagged(world: World, bank: ScriptedPlaid) -> None:
+def test_a_row_that_the_database_refuses_is_not_tagged(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world)
-    bank.answer(SYNC, page([charge("t1", name="NET\x00FLIX")], cursor="c1"))
+    scripted_bank.answer(SYNC, page([charge("t1", name="NET\x00FLIX")], cursor="c1"))
     result = world.sync()
     assert (result.state, result.tagged) == ("done", 0)
     assert tags(world) == {}

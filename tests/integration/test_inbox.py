@@ -22,23 +22,18 @@ NEWS = {"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE"
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def api(database_url: str, redis_url: str, namespace: str, tmp_path: Path, bank: ScriptedPlaid) -> Iterator[Api]:
+def api(
+    database_url: str, redis_url: str, namespace: str, tmp_path: Path, scripted_bank: ScriptedPlaid
+) -> Iterator[Api]:
     with support.running(
-        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=bank.url
+        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=scripted_bank.url
     ) as made:
         yield made
 
 
 @pytest.fixture
-def world(api: Api, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(api.parts.store, bank.url), database_url).link(plaid_item_id="plaid-1")
+def world(api: Api, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(api.parts.store, scripted_bank.url), database_url).link(plaid_item_id="plaid-1")
     yield made
     made.deps.plaid.close()
 
@@ -152,8 +147,8 @@ def test_what_nobody_vouched_for_is_never_replayed(api: Api, world: World) -> No
         assert api.call("POST", "webhooks/replay", kind, json={"states": ["failed"]}).status_code == 403  # type: ignore[arg-type]
 
 
-def test_a_replay_runs_through_the_queue_to_its_end(api: Api, world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers["/transactions/sync"] = lambda _: page([], cursor="c1")
+def test_a_replay_runs_through_the_queue_to_its_end(api: Api, world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.handlers["/transactions/sync"] = lambda _: page([], cursor="c1")
     send(api, REPAIRED)
     with working(api):
         until(lambda: [row["state"] for row in listed(api)] == ["processed"], 30)

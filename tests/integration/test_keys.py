@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,6 @@ from tests.support.syncing import World, deps
 
 FILE = {"SYNCDESK_SECRETS": "file"}
 SYNC = "/transactions/sync"
-
-
-@pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -56,11 +48,11 @@ def opened(world: World, secrets: Secrets) -> str:
 
 
 def test_all_tokens_are_sealed_anew_and_old_ones_still_open(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile
 ) -> None:
     worker = install(profile)
     old = worker.ensure()
-    worlds = links(store, database_url, bank, worker, 3)
+    worlds = links(store, database_url, scripted_bank, worker, 3)
     before = worlds[0].row()
     worker._looked = -1e9  # its last look into the profile is long ago
     done = keys.rotate(store, install(profile), "test")
@@ -77,9 +69,9 @@ def test_all_tokens_are_sealed_anew_and_old_ones_still_open(
 
 
 def test_a_rotation_that_was_cut_off_is_ended_by_the_next(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile
 ) -> None:
-    worlds = links(store, database_url, bank, install(profile), 4)
+    worlds = links(store, database_url, scripted_bank, install(profile), 4)
 
     class Cut:
         """The process is killed before the third token goes in."""
@@ -103,10 +95,10 @@ def test_a_rotation_that_was_cut_off_is_ended_by_the_next(
 
 
 def test_more_links_than_one_answer_holds_and_old_keys_forgotten(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile
 ) -> None:
     secrets = install(profile)
-    (world,) = links(store, database_url, bank, secrets, 1)
+    (world,) = links(store, database_url, scripted_bank, secrets, 1)
     for n in range(450):
         item = str(uuid.uuid4())
         text, key = secrets.seal(f"access-{n}", item)
@@ -121,9 +113,9 @@ def test_more_links_than_one_answer_holds_and_old_keys_forgotten(
 
 
 def test_a_token_that_changed_meanwhile_is_not_overwritten(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile
 ) -> None:
-    (world,) = links(store, database_url, bank, install(profile), 1)
+    (world,) = links(store, database_url, scripted_bank, install(profile), 1)
 
     class Meanwhile:
         """The link is made anew between reading its token and putting it back."""
@@ -145,9 +137,9 @@ def test_a_token_that_changed_meanwhile_is_not_overwritten(
 
 
 def test_a_damaged_token_is_named_and_left(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile
 ) -> None:
-    worlds = links(store, database_url, bank, install(profile), 2)
+    worlds = links(store, database_url, scripted_bank, install(profile), 2)
     worlds[0].execute("update syncdesk.items set access_token = 'v1.AAAA' where id = %s", worlds[0].item)
     done = keys.rotate(store, install(profile), "test", forget=True)
     assert (done.resealed, done.damaged, done.forgotten) == (1, (worlds[0].item,), 0)
@@ -155,10 +147,10 @@ def test_a_damaged_token_is_named_and_left(
 
 
 def test_keys_of_the_environment_are_changed_there(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile, tmp_path: Path
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile, tmp_path: Path
 ) -> None:
     old, new = new_key(), new_key()
-    links(store, database_url, bank, install(profile, master_key=old), 2)
+    links(store, database_url, scripted_bank, install(profile, master_key=old), 2)
     for given in ({"master_key": old}, {"master_key_file": str(tmp_path / "key")}):
         (tmp_path / "key").write_text(old)
         with pytest.raises(UsageError, match="write a new one there before the old"):
@@ -169,9 +161,9 @@ def test_keys_of_the_environment_are_changed_there(
 
 
 def test_without_the_right_key_nothing_is_changed(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile, tmp_path: Path
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile, tmp_path: Path
 ) -> None:
-    (world,) = links(store, database_url, bank, install(profile), 1)
+    (world,) = links(store, database_url, scripted_bank, install(profile), 1)
     before = world.row()
     fresh = Profile("other", tmp_path / "other")
     for change in (keys.rotate, keys.make_code):
@@ -188,9 +180,9 @@ def test_without_the_right_key_nothing_is_changed(
 
 
 def test_the_recovery_code_brings_every_key_back_on_another_machine(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile, tmp_path: Path
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile, tmp_path: Path
 ) -> None:
-    worlds = links(store, database_url, bank, install(profile), 2)
+    worlds = links(store, database_url, scripted_bank, install(profile), 2)
     before = worlds[0].row()
     old = keys.make_code(store, install(profile), "test")
     code = keys.make_code(store, install(profile), "test")
@@ -228,9 +220,9 @@ def test_a_code_survives_a_tired_hand() -> None:
 
 
 def test_a_wrong_key_is_one_alarm_and_no_item_is_marked(
-    store: Transport, database_url: str, bank: ScriptedPlaid, profile: Profile, tmp_path: Path
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, profile: Profile, tmp_path: Path
 ) -> None:
-    worlds = links(store, database_url, bank, install(profile), 3)
+    worlds = links(store, database_url, scripted_bank, install(profile), 3)
     wrong = install(Profile("other", tmp_path / "other"))
     before = (worlds[0].row()["state"], worlds[0].row()["state_code"])
     for world in worlds:
@@ -242,8 +234,8 @@ def test_a_wrong_key_is_one_alarm_and_no_item_is_marked(
     assert [(world.row()["state"], world.row()["state_code"]) for world in worlds] == [before] * 3
     told = worlds[0].rows("select payload ->> 'code' as code from syncdesk.outbox where kind = 'install_trouble'")
     assert told == [{"code": "MASTER_KEY"}]
-    assert bank.calls == []
-    bank.answer(SYNC, page([transaction("t1")], cursor="c1"))
+    assert scripted_bank.calls == []
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="c1"))
     worlds[0].deps = dataclasses.replace(worlds[0].deps, secrets=install(profile))
     worlds[0].want("manual")
     assert worlds[0].run("manual").state == "done"
@@ -253,7 +245,7 @@ def test_a_wrong_key_is_one_alarm_and_no_item_is_marked(
 def test_the_commands(
     store: Transport,
     database_url: str,
-    bank: ScriptedPlaid,
+    scripted_bank: ScriptedPlaid,
     profile: Profile,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -23,20 +23,13 @@ SYNC = "/transactions/sync"
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     yield made
     made.deps.plaid.close()
 
 
-def test_a_second_run_is_busy_and_its_trigger_is_not_lost(world: World, bank: ScriptedPlaid) -> None:
+def test_a_second_run_is_busy_and_its_trigger_is_not_lost(world: World, scripted_bank: ScriptedPlaid) -> None:
     outcome: list[Any] = []
 
     def meanwhile(body: dict[str, Any]) -> Any:
@@ -45,20 +38,20 @@ def test_a_second_run_is_busy_and_its_trigger_is_not_lost(world: World, bank: Sc
         outcome.append(world.run("webhook", job_id="job-2").state)
         return page([transaction("t1")], cursor="c1")
 
-    bank.answer(SYNC, meanwhile)
+    scripted_bank.answer(SYNC, meanwhile)
     first = world.run("link")
     assert outcome == ["busy"]
     assert first.state == "done"
     assert first.wanted_more
-    bank.answer(SYNC, page([transaction("t2")], cursor="c2"))
+    scripted_bank.answer(SYNC, page([transaction("t2")], cursor="c2"))
     second = world.run()
     assert (second.state, second.wanted_more) == ("done", False)
     # Three triggers in all, and exactly one more run.
     assert world.run().state == "nothing"
-    assert bank.cursors() == [None, "c1"]
+    assert scripted_bank.cursors() == [None, "c1"]
 
 
-def test_many_threads_on_one_item_run_it_one_at_a_time(world: World, bank: ScriptedPlaid) -> None:
+def test_many_threads_on_one_item_run_it_one_at_a_time(world: World, scripted_bank: ScriptedPlaid) -> None:
     inside = threading.Semaphore(1)
     overlaps: list[int] = []
     number = iter(range(10_000))
@@ -73,7 +66,7 @@ def test_many_threads_on_one_item_run_it_one_at_a_time(world: World, bank: Scrip
         finally:
             inside.release()
 
-    bank.handlers[SYNC] = answer
+    scripted_bank.handlers[SYNC] = answer
     results: list[str] = []
 
     def work() -> None:
@@ -96,15 +89,15 @@ def test_many_threads_on_one_item_run_it_one_at_a_time(world: World, bank: Scrip
     assert world.row()["wanted"] == world.row()["done"]
 
 
-def test_a_lease_taken_over_voids_the_run_that_slept(world: World, bank: ScriptedPlaid) -> None:
+def test_a_lease_taken_over_voids_the_run_that_slept(world: World, scripted_bank: ScriptedPlaid) -> None:
     def slept(body: dict[str, Any]) -> Any:
         # As a process that was stopped for minutes: its lease ran out, and another worker took the item.
         world.execute("update syncdesk.item_leases set expires_at = now() - interval '1 second'")
-        bank.answer(SYNC, page([transaction("t1")], cursor="other"))
+        scripted_bank.answer(SYNC, page([transaction("t1")], cursor="other"))
         assert world.run("webhook", job_id="job-2").state == "done"
         return page([transaction("void")], cursor="mine")
 
-    bank.answer(SYNC, slept)
+    scripted_bank.answer(SYNC, slept)
     assert world.run("link").state == "stale"
     assert list(world.live()) == ["t1"]
     assert world.row()["cursor"] == "other"
@@ -112,8 +105,10 @@ def test_a_lease_taken_over_voids_the_run_that_slept(world: World, bank: Scripte
     assert states == {"job-1": "abandoned", "job-2": "done"}
 
 
-def test_a_lease_is_renewed_while_the_bank_is_slow(store: Transport, database_url: str, bank: ScriptedPlaid) -> None:
-    world = World(deps(store, bank.url, lease_s=1.0), database_url).link()
+def test_a_lease_is_renewed_while_the_bank_is_slow(
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid
+) -> None:
+    world = World(deps(store, scripted_bank.url, lease_s=1.0), database_url).link()
     expiries: set[Any] = set()
 
     def slow(body: dict[str, Any]) -> Any:
@@ -124,14 +119,14 @@ def test_a_lease_is_renewed_while_the_bank_is_slow(store: Transport, database_ur
         until(renewed, 30)
         return page([transaction("t1")])
 
-    bank.answer(SYNC, slow)
+    scripted_bank.answer(SYNC, slow)
     assert world.run("link").state == "done"
 
 
 def test_a_run_that_lost_its_lease_stops_between_pages(
-    store: Transport, database_url: str, bank: ScriptedPlaid
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid
 ) -> None:
-    world = World(deps(store, bank.url, lease_s=1.0), database_url).link()
+    world = World(deps(store, scripted_bank.url, lease_s=1.0), database_url).link()
 
     def taken(body: dict[str, Any]) -> Any:
         world.execute("update syncdesk.item_leases set fence = fence + 1000")
@@ -139,23 +134,23 @@ def test_a_run_that_lost_its_lease_stops_between_pages(
         until(lambda: all(lease.lost.is_set() for lease in list(held)), 30)
         return page([transaction("t2")], cursor="c2", more=True)
 
-    bank.answer(SYNC, page([transaction("t1")], cursor="c1", more=True), taken)
-    bank.handlers[SYNC] = lambda body: page([transaction("t3")], cursor="c3")
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="c1", more=True), taken)
+    scripted_bank.handlers[SYNC] = lambda body: page([transaction("t3")], cursor="c3")
     with pytest.raises(LostLease):
         world.run("link")
     assert world.live() == {}
     assert world.rows("select * from syncdesk.stage") == []
 
 
-def test_what_a_process_held_is_free_at_once(world: World, bank: ScriptedPlaid) -> None:
+def test_what_a_process_held_is_free_at_once(world: World, scripted_bank: ScriptedPlaid) -> None:
     def die(body: dict[str, Any]) -> Any:
         assert world.deps.store.call("leases_release", owner="test/1/")["released"] == 1
         return page([transaction("void")])
 
-    bank.answer(SYNC, die)
+    scripted_bank.answer(SYNC, die)
     assert world.run("link").state == "stale"
     assert world.rows("select state from syncdesk.sync_runs")[0]["state"] == "abandoned"
-    bank.answer(SYNC, page([transaction("t1")]))
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     assert world.run().state == "done"
 
 
@@ -177,12 +172,12 @@ def test_paused_and_removed_items_do_not_run(world: World) -> None:
 
 
 @pytest.mark.parametrize("moment", ["after_claim", "after_stage", "before_commit", "after_commit"])
-def test_kill_nine_between_any_two_steps(world: World, bank: ScriptedPlaid, moment: str) -> None:
+def test_kill_nine_between_any_two_steps(world: World, scripted_bank: ScriptedPlaid, moment: str) -> None:
     """A worker process dies at each step; the next run ends with each row once."""
-    bank.handlers[SYNC] = _three_pages
+    scripted_bank.handlers[SYNC] = _three_pages
     program = "import sys\nfrom tests.integration.test_leases import doomed\ndoomed(*sys.argv[1:])\n"
     process = subprocess.run(
-        [sys.executable, "-c", program, world.database_url, bank.url, world.item, moment],
+        [sys.executable, "-c", program, world.database_url, scripted_bank.url, world.item, moment],
         capture_output=True,
         timeout=60,
     )
@@ -227,17 +222,19 @@ def doomed(database_url: str, bank_url: str, item: str, moment: str) -> None:
     run_item(made, item, job_id="job-doomed", trigger="link", correlation="corr-d")
 
 
-def test_a_crash_of_the_database_empties_the_stage_and_the_commit_notices(world: World, bank: ScriptedPlaid) -> None:
+def test_a_crash_of_the_database_empties_the_stage_and_the_commit_notices(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     def crashed(body: dict[str, Any]) -> Any:
         world.execute("delete from syncdesk.stage")  # what recovery does to an unlogged table
         return page([transaction("t2")], cursor="c2")
 
-    bank.answer(SYNC, page([transaction("t1")], cursor="c1", more=True), crashed)
-    bank.handlers[SYNC] = lambda body: (
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="c1", more=True), crashed)
+    scripted_bank.handlers[SYNC] = lambda body: (
         page([transaction("t1")], cursor="c1", more=True)
         if "cursor" not in body
         else page([transaction("t2")], cursor="c2")
     )
     assert world.run("link").state == "done"
     assert sorted(world.live()) == ["t1", "t2"]
-    assert bank.cursors() == [None, "c1", None, "c1"]
+    assert scripted_bank.cursors() == [None, "c1", None, "c1"]

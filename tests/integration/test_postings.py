@@ -18,22 +18,15 @@ SYNC = "/transactions/sync"
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     yield made
     made.deps.plaid.close()
 
 
 @pytest.fixture
-def any_world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(any_store, bank.url), any_database_url).link()
+def any_world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(any_store, scripted_bank.url), any_database_url).link()
     yield made
     made.deps.plaid.close()
 
@@ -64,17 +57,19 @@ def flags(world: World, flag: str | None = None) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("later", [False, True], ids=["in one update", "in a later one"])
-def test_a_missing_link_is_guessed_recorded_and_undone(any_world: World, bank: ScriptedPlaid, later: bool) -> None:
+def test_a_missing_link_is_guessed_recorded_and_undone(
+    any_world: World, scripted_bank: ScriptedPlaid, later: bool
+) -> None:
     world = any_world
-    first(world, bank, transaction("p1", 10, pending=True, date=day(2)), transaction("other", 55, date=day(2)))
+    first(world, scripted_bank, transaction("p1", 10, pending=True, date=day(2)), transaction("other", 55, date=day(2)))
     annotate(world, "p1", note="lunch", person_category="FUN")
     posted = transaction("t1", 12, date=day(), name="Shop p1 posted")
     if later:
-        bank.answer(SYNC, page(removed=["p1"], cursor="c2"), page([posted], cursor="c3"))
+        scripted_bank.answer(SYNC, page(removed=["p1"], cursor="c2"), page([posted], cursor="c3"))
         world.sync()
         assert row(world, "p1")["replaced_by"] is None
     else:
-        bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
+        scripted_bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
     world.sync()
     assert (row(world, "t1")["note"], row(world, "t1")["person_category"]) == ("lunch", "FUN")
     assert row(world, "p1")["replaced_by"] == "t1"
@@ -96,10 +91,10 @@ def test_a_missing_link_is_guessed_recorded_and_undone(any_world: World, bank: S
     assert world.history("t1")[-1]["source"] == "person"
 
 
-def test_a_note_that_was_changed_since_stays(world: World, bank: ScriptedPlaid) -> None:
-    first(world, bank, transaction("p1", 10, pending=True, date=day(2)))
+def test_a_note_that_was_changed_since_stays(world: World, scripted_bank: ScriptedPlaid) -> None:
+    first(world, scripted_bank, transaction("p1", 10, pending=True, date=day(2)))
     annotate(world, "p1", note="lunch")
-    bank.answer(SYNC, page([transaction("t1", 10, date=day())], removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page([transaction("t1", 10, date=day())], removed=["p1"], cursor="c2"))
     world.sync()
     annotate(world, "t1", note="dinner")
     world.deps.store.call("posting_undo", id=row(world, "t1")["id"], correlation="c-undo")
@@ -119,58 +114,65 @@ def test_a_note_that_was_changed_since_stays(world: World, bank: ScriptedPlaid) 
     ],
     ids=["other account", "money in", "other currency", "other sum", "other shop", "long before", "two as good"],
 )
-def test_what_is_not_clear_is_not_guessed(world: World, bank: ScriptedPlaid, posted: list[Any]) -> None:
-    first(world, bank, transaction("p1", 10, pending=True, date=day(2)))
+def test_what_is_not_clear_is_not_guessed(world: World, scripted_bank: ScriptedPlaid, posted: list[Any]) -> None:
+    first(world, scripted_bank, transaction("p1", 10, pending=True, date=day(2)))
     annotate(world, "p1", note="lunch")
-    bank.answer(SYNC, page(posted, removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page(posted, removed=["p1"], cursor="c2"))
     world.sync()
     assert world.rows("select * from syncdesk.posting_guesses") == []
     assert row(world, "p1")["note"] == "lunch"
 
 
-def test_what_the_bank_says_later_takes_the_place_of_a_guess(world: World, bank: ScriptedPlaid) -> None:
-    first(world, bank, transaction("p1", 10, pending=True, date=day(3)))
+def test_what_the_bank_says_later_takes_the_place_of_a_guess(world: World, scripted_bank: ScriptedPlaid) -> None:
+    first(world, scripted_bank, transaction("p1", 10, pending=True, date=day(3)))
     annotate(world, "p1", note="lunch")
-    bank.answer(SYNC, page([transaction("wrong", 10, date=day(1))], removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page([transaction("wrong", 10, date=day(1))], removed=["p1"], cursor="c2"))
     world.sync()
     assert row(world, "wrong")["note"] == "lunch"
-    bank.answer(SYNC, page([transaction("right", 10, date=day(), pending_transaction_id="p1")], cursor="c3"))
+    scripted_bank.answer(SYNC, page([transaction("right", 10, date=day(), pending_transaction_id="p1")], cursor="c3"))
     world.sync()
     assert (row(world, "wrong")["note"], row(world, "right")["note"]) == (None, "lunch")
     assert row(world, "p1")["replaced_by"] == "right"
     assert flags(world, "posted_by_guess") == {}
 
 
-def test_a_pending_row_that_comes_back_takes_its_note_along(world: World, bank: ScriptedPlaid) -> None:
+def test_a_pending_row_that_comes_back_takes_its_note_along(world: World, scripted_bank: ScriptedPlaid) -> None:
     pending = transaction("p1", 10, pending=True, date=day(3))
-    first(world, bank, pending)
+    first(world, scripted_bank, pending)
     annotate(world, "p1", note="lunch")
-    bank.answer(SYNC, page([transaction("t1", 10, date=day(1))], removed=["p1"], cursor="c2"))
+    scripted_bank.answer(SYNC, page([transaction("t1", 10, date=day(1))], removed=["p1"], cursor="c2"))
     world.sync()
-    bank.answer(SYNC, page([pending], cursor="c3"))
+    scripted_bank.answer(SYNC, page([pending], cursor="c3"))
     world.sync()
     assert (row(world, "t1")["note"], row(world, "p1")["note"], row(world, "p1")["removed_at"]) == (None, "lunch", None)
 
 
-def test_a_pending_row_that_never_posts_is_flagged_and_stays(world: World, bank: ScriptedPlaid) -> None:
-    first(world, bank, transaction("old", pending=True, date=day(15)), transaction("young", pending=True, date=day(13)))
+def test_a_pending_row_that_never_posts_is_flagged_and_stays(world: World, scripted_bank: ScriptedPlaid) -> None:
+    first(
+        world,
+        scripted_bank,
+        transaction("old", pending=True, date=day(15)),
+        transaction("young", pending=True, date=day(13)),
+    )
     assert flags(world) == {"young": [], "old": ["never_posted"]}
     assert flags(world, "never_posted") == {"old": ["never_posted"]}
     assert sorted(world.live()) == ["old", "young"]
     # It posts after all.
-    bank.answer(SYNC, page([transaction("t1", date=day(), pending_transaction_id="old")], removed=["old"], cursor="c2"))
+    scripted_bank.answer(
+        SYNC, page([transaction("t1", date=day(), pending_transaction_id="old")], removed=["old"], cursor="c2")
+    )
     world.sync()
     assert flags(world, "never_posted") == {}
 
 
-def test_history_tells_any_moment(any_world: World, bank: ScriptedPlaid) -> None:
+def test_history_tells_any_moment(any_world: World, scripted_bank: ScriptedPlaid) -> None:
     world = any_world
-    first(world, bank, transaction("t1", 10))
+    first(world, scripted_bank, transaction("t1", 10))
     annotate(world, "t1", note="a")
-    bank.answer(SYNC, page(modified=[transaction("t1", 11)], cursor="c2"))
+    scripted_bank.answer(SYNC, page(modified=[transaction("t1", 11)], cursor="c2"))
     world.sync()
     annotate(world, "t1", note=None, person_category="FUN")
-    bank.answer(SYNC, page(removed=["t1"], cursor="c3"))
+    scripted_bank.answer(SYNC, page(removed=["t1"], cursor="c3"))
     world.sync()
     number = row(world, "t1")["id"]
     get = world.deps.store.call
@@ -191,10 +193,10 @@ def test_history_tells_any_moment(any_world: World, bank: ScriptedPlaid) -> None
     assert (before["state"], before["history"]) == (None, [])
 
 
-def test_one_purchase_under_two_links_is_shown_and_never_merged(world: World, bank: ScriptedPlaid) -> None:
-    first(world, bank, transaction("t1", 10, date=day()), transaction("t2", 20, date=day()))
+def test_one_purchase_under_two_links_is_shown_and_never_merged(world: World, scripted_bank: ScriptedPlaid) -> None:
+    first(world, scripted_bank, transaction("t1", 10, date=day()), transaction("t2", 20, date=day()))
     other = World(world.deps, world.database_url).link()
-    bank.answer(SYNC, page([transaction("u1", 10, date=day(), name="Shop t1")], cursor="d1"))
+    scripted_bank.answer(SYNC, page([transaction("u1", 10, date=day(), name="Shop t1")], cursor="d1"))
     assert other.run("link").added == 1
     assert flags(world) == {"u1": ["maybe_twice"], "t2": [], "t1": ["maybe_twice"]}
     assert sorted(flags(world, "maybe_twice")) == ["t1", "u1"]

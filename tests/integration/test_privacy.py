@@ -8,7 +8,6 @@ import subprocess
 import sys
 import uuid
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,13 +53,6 @@ class Sealed:
         self.unseal = secrets.unseal
 
 
-@pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
 class Processes:
     """Processes of one test, with all that they write in the profile's logs, where the bundle finds it."""
 
@@ -98,10 +90,10 @@ class Processes:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills workers by POSIX signals")
 def test_canaries_stay_in_the_database(
-    store: Transport, database_url: str, redis_url: str, namespace: str, bank: ScriptedPlaid, tmp_path: Path
+    store: Transport, database_url: str, redis_url: str, namespace: str, scripted_bank: ScriptedPlaid, tmp_path: Path
 ) -> None:
     profile = Profile("canary", tmp_path / "profile")
-    world = World(deps(store, bank.url), database_url)
+    world = World(deps(store, scripted_bank.url), database_url)
     world.deps.secrets = Sealed(Secrets(profile, Settings(master_key=KEY)))
     world.link(TOKEN)
     canaries = [*CANARIES, *(found for url in (database_url, redis_url) if (found := urlsplit(url).password))]
@@ -113,7 +105,7 @@ def test_canaries_stay_in_the_database(
             DATABASE_URL=database_url,
             REDIS_URL=redis_url,
             SYNCDESK_REDIS_NAMESPACE=namespace,
-            SYNCDESK_PLAID_URL=bank.url,
+            SYNCDESK_PLAID_URL=scripted_bank.url,
             SYNCDESK_BACKOFF_FIRST_S="0.05",
             SYNCDESK_BACKOFF_FACTOR="1",
             SYNCDESK_LEASE_S="2",
@@ -128,11 +120,11 @@ def test_canaries_stay_in_the_database(
     try:
         processes.start("api", "scheduler.command", "api")
         worker = processes.start("worker", "scheduler.command", "worker", "--pool", "all")
-        _good(world, bank, hints)
+        _good(world, scripted_bank, hints)
         seen["Redis after a sync"] = _redis(client, namespace)
-        _row_that_the_database_refuses_with_its_values(world, bank, hints)
+        _row_that_the_database_refuses_with_its_values(world, scripted_bank, hints)
         seen["Redis after a refused row"] = _redis(client, namespace)
-        _error_that_repeats_what_we_sent(world, bank, hints)
+        _error_that_repeats_what_we_sent(world, scripted_bank, hints)
         seen["Redis after errors"] = _redis(client, namespace)
         seen["answers to callers that were refused"] = _callers_that_are_refused(processes)
         _key_of_another_install(world, hints, processes)

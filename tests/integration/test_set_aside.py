@@ -50,17 +50,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(any_store, bank.url), any_database_url).link()
+def world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(any_store, scripted_bank.url), any_database_url).link()
     made.execute(RULES)
-    bank.answer(SYNC, page([transaction("first", check_number="taken")], cursor="c0"))
+    scripted_bank.answer(SYNC, page([transaction("first", check_number="taken")], cursor="c0"))
     made.run("link")
     yield made
     made.deps.plaid.close()
@@ -92,9 +85,9 @@ def check_counts(world: World) -> None:
     }
 
 
-def test_a_row_is_kept_whole_with_its_reason(world: World, bank: ScriptedPlaid) -> None:
+def test_a_row_is_kept_whole_with_its_reason(world: World, scripted_bank: ScriptedPlaid) -> None:
     rows = {kind: hostile(kind, kind) for kind in HOSTILE}
-    bank.answer(SYNC, *sent(page([*rows.values(), transaction("good")])))
+    scripted_bank.answer(SYNC, *sent(page([*rows.values(), transaction("good")])))
     result = world.sync()
     assert sorted(world.live()) == ["first", "good"]
     assert (result.added, result.skipped) == (1, len(HOSTILE))
@@ -110,8 +103,8 @@ def test_a_row_is_kept_whole_with_its_reason(world: World, bank: ScriptedPlaid) 
     check_counts(world)
 
 
-def test_tried_again_one_or_all(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, *sent(page([hostile(kind, kind) for kind in ("check", "unique", "foreign", "nul")])))
+def test_tried_again_one_or_all(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, *sent(page([hostile(kind, kind) for kind in ("check", "unique", "foreign", "nul")])))
     world.sync()
     store, found = world.deps.store, open_rows(world)
     assert try_again(store, world.item, [found["check"]["id"]], correlation="c") == TriedAgain(0, 1, 0)
@@ -130,16 +123,18 @@ def test_tried_again_one_or_all(world: World, bank: ScriptedPlaid) -> None:
     check_counts(world)
 
 
-def test_what_comes_later_ends_the_entry(world: World, bank: ScriptedPlaid) -> None:
+def test_what_comes_later_ends_the_entry(world: World, scripted_bank: ScriptedPlaid) -> None:
     kept = transaction("unchanged")
-    bank.answer(SYNC, *sent(page([kept, *(hostile(one, "check") for one in ("good later", "gone", "bad again"))])))
+    scripted_bank.answer(
+        SYNC, *sent(page([kept, *(hostile(one, "check") for one in ("good later", "gone", "bad again"))]))
+    )
     world.sync()
-    bank.answer(SYNC, *sent(page(modified=[hostile("unchanged", "nul")], cursor="c2")))
+    scripted_bank.answer(SYNC, *sent(page(modified=[hostile("unchanged", "nul")], cursor="c2")))
     world.sync()
     assert set(open_rows(world)) == {"good later", "gone", "bad again", "unchanged"}
     before = open_rows(world)["bad again"]
     rows = [transaction("good later"), hostile("bad again", "foreign"), kept]
-    bank.answer(SYNC, *sent(page(modified=rows, removed=["gone"], cursor="c3")))
+    scripted_bank.answer(SYNC, *sent(page(modified=rows, removed=["gone"], cursor="c3")))
     world.sync()
     (left,) = open_rows(world).values()
     assert left["transaction_id"] == "bad again"
@@ -148,12 +143,12 @@ def test_what_comes_later_ends_the_entry(world: World, bank: ScriptedPlaid) -> N
     check_counts(world)
 
 
-def test_a_run_that_gives_up_ends_nothing_and_shows_nothing(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, *sent(page([hostile("a", "check")])))
+def test_a_run_that_gives_up_ends_nothing_and_shows_nothing(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, *sent(page([hostile("a", "check")])))
     world.sync()
     before = open_rows(world)
-    bank.answer(SYNC, *sent(page([hostile("b", "check"), transaction("a")], cursor="c2", more=True)))
-    bank.answer(SYNC, (500, b"{}", {}))
+    scripted_bank.answer(SYNC, *sent(page([hostile("b", "check"), transaction("a")], cursor="c2", more=True)))
+    scripted_bank.answer(SYNC, (500, b"{}", {}))
     with pytest.raises(Exception, match=r"."):
         world.sync()
     assert open_rows(world) == before
@@ -170,15 +165,15 @@ PAGES = st.lists(st.lists(st.sampled_from(["good", "good", *HOSTILE]), max_size=
 )
 @given(batches=PAGES, first=st.booleans())
 def test_hostile_pages_end_with_good_rows_in_and_bad_ones_set_aside(
-    any_store: Transport, any_database_url: str, bank: ScriptedPlaid, batches: list[list[str]], first: bool
+    any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid, batches: list[list[str]], first: bool
 ) -> None:
-    world = World(deps(any_store, bank.url), any_database_url).link()
+    world = World(deps(any_store, scripted_bank.url), any_database_url).link()
     if not world.rows("select from pg_class where relname = 'house_merchants'"):
         world.execute(RULES)
     good, bad, cursor = {"first"}, {}, "c0"
     batches = [["first"], *batches] if first else batches
     if not first:
-        bank.answer(SYNC, page([transaction("first", check_number="taken")], cursor=cursor))
+        scripted_bank.answer(SYNC, page([transaction("first", check_number="taken")], cursor=cursor))
         world.run("link")
     for number, kinds in enumerate(batches):
         rows, cursor = [], f"p{number}"
@@ -192,7 +187,7 @@ def test_hostile_pages_end_with_good_rows_in_and_bad_ones_set_aside(
             else:
                 bad[identity] = HOSTILE[kind][1]
                 rows.append(hostile(identity, kind))
-        bank.answer(SYNC, *sent(page(rows, cursor=cursor, more=number + 1 < len(batches))))
+        scripted_bank.answer(SYNC, *sent(page(rows, cursor=cursor, more=number + 1 < len(batches))))
     result = world.sync()
     assert (result.state, result.skipped) == ("done", len(bad))
     assert world.row()["cursor"] == cursor

@@ -107,13 +107,6 @@ def test_only_what_was_rolled_back_is_repeated_and_not_for_ever(
     assert look(any_database_url, "select last_value from public.t_calls") == [(calls,)]
 
 
-@pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
 def once_each(world: World, identities: list[str]) -> None:
     assert sorted(world.live()) == identities
     for identity in identities:
@@ -122,9 +115,11 @@ def once_each(world: World, identities: list[str]) -> None:
 
 
 @both_doors
-def test_a_connection_that_is_cut_in_a_commit(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> None:
-    world = World(deps(any_store, bank.url), any_database_url).link()
-    bank.handlers[SYNC] = lambda _: page([transaction("t1"), transaction("t2")], cursor="c1")
+def test_a_connection_that_is_cut_in_a_commit(
+    any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid
+) -> None:
+    world = World(deps(any_store, scripted_bank.url), any_database_url).link()
+    scripted_bank.handlers[SYNC] = lambda _: page([transaction("t1"), transaction("t2")], cursor="c1")
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -157,9 +152,11 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
-def test_a_database_that_starts_anew_between_two_pages(server: Postgres, bank: ScriptedPlaid, how: str) -> None:
+def test_a_database_that_starts_anew_between_two_pages(
+    server: Postgres, scripted_bank: ScriptedPlaid, how: str
+) -> None:
     store = Direct(server.url)
-    world = World(deps(store, bank.url, lease_s=1.0), server.url).link()
+    world = World(deps(store, scripted_bank.url, lease_s=1.0), server.url).link()
     restarted = threading.Event()
 
     def answer(body: dict[str, Any]) -> Any:
@@ -172,7 +169,7 @@ def test_a_database_that_starts_anew_between_two_pages(server: Postgres, bank: S
             restarted.set()
         return page([transaction("t2")], cursor="p2")
 
-    bank.handlers[SYNC] = answer
+    scripted_bank.handlers[SYNC] = answer
 
     def finished() -> bool:  # as the job's retry does
         try:

@@ -28,25 +28,18 @@ NEWS = b'{"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABL
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link(plaid_item_id="plaid-1")
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link(plaid_item_id="plaid-1")
     yield made
     made.deps.plaid.close()
 
 
-def test_an_item_removed_while_it_syncs_stays_removed(world: World, bank: ScriptedPlaid) -> None:
+def test_an_item_removed_while_it_syncs_stays_removed(world: World, scripted_bank: ScriptedPlaid) -> None:
     def meanwhile(body: dict[str, Any]) -> Any:
         world.deps.store.call("item_remove", item=world.item, by="person", correlation="c")
         return page([transaction("t1")], cursor="c1")
 
-    bank.answer(SYNC, meanwhile)
+    scripted_bank.answer(SYNC, meanwhile)
     assert world.run("link").state == "stale"
     item = world.row()
     assert (item["state"], item["cursor"]) == ("removed", None)
@@ -54,9 +47,11 @@ def test_an_item_removed_while_it_syncs_stays_removed(world: World, bank: Script
     assert world.run().state == "removed"
 
 
-def test_an_item_with_trouble_of_its_own_does_not_keep_the_install_paused(world: World, bank: ScriptedPlaid) -> None:
+def test_an_item_with_trouble_of_its_own_does_not_keep_the_install_paused(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     other = World(world.deps, world.database_url).link()
-    bank.answer(SYNC, error("INVALID_API_KEYS", "INVALID_INPUT"))
+    scripted_bank.answer(SYNC, error("INVALID_API_KEYS", "INVALID_INPUT"))
     with pytest.raises(InstallTrouble):
         world.run("link")
     tried: list[str] = []
@@ -65,7 +60,7 @@ def test_an_item_with_trouble_of_its_own_does_not_keep_the_install_paused(world:
         assert len(hints) == 1
         probing = world if hints[0]["item_id"] == world.item else other
         tried.append(probing.item)
-        bank.answer(SYNC, answer)
+        scripted_bank.answer(SYNC, answer)
         if len(tried) == 1:
             with pytest.raises(BankTrouble):
                 probing.run("schedule")
@@ -91,8 +86,8 @@ def test_a_body_of_nothing_but_brackets_is_no_webhook() -> None:
     assert inbox.read(b'{"a":' + b"[" * 100_000).webhook_type == ""
 
 
-def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(
+def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(
         "/link/token/create",
         {
             "link_token": "link-1",
@@ -102,7 +97,7 @@ def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, ba
         },
     )
     session = linking.start(world.deps).session
-    bank.handlers["/link/token/get"] = lambda body: {
+    scripted_bank.handlers["/link/token/get"] = lambda body: {
         "link_token": "link-1",
         "request_id": "r",
         "link_sessions": [
@@ -113,13 +108,13 @@ def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, ba
             }
         ],
     }
-    bank.answer("/item/public_token/exchange", (502, b"<html>", {}))
+    scripted_bank.answer("/item/public_token/exchange", (502, b"<html>", {}))
     with pytest.raises(PlaidUnreachable):
         linking.follow(world.deps, session)
     exchanged = {"access_token": "access-2", "item_id": "plaid-2", "request_id": "r"}
-    bank.answer("/item/public_token/exchange", exchanged)
+    scripted_bank.answer("/item/public_token/exchange", exchanged)
     item = {"item_id": "plaid-2", "institution_id": "ins_1", "institution_name": "Bank", "webhook": None, "error": None}
-    bank.answer("/accounts/get", {"accounts": [], "item": item, "request_id": "r"})
+    scripted_bank.answer("/accounts/get", {"accounts": [], "item": item, "request_id": "r"})
     followed = linking.follow(world.deps, session)
     assert followed.state == "done"
     assert len(world.rows("select * from syncdesk.items where plaid_item_id = 'plaid-2'")) == 1
@@ -128,19 +123,19 @@ def test_a_sign_in_that_met_an_outage_is_taken_at_the_next_look(world: World, ba
 
 
 def test_a_refusal_for_a_limit_slows_everyone_down(
-    store: Transport, database_url: str, bank: ScriptedPlaid, redis_url: str, namespace: str
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, redis_url: str, namespace: str
 ) -> None:
     client, keys = connect(redis_url, "worker"), Keys(namespace)
-    made = deps(store, bank.url)
+    made = deps(store, scripted_bank.url)
     made.slow = lambda name, per_minute, seconds: buckets.slow_down(client, keys, name, per_minute, seconds)
     world, limit = World(made, database_url).link(), made.settings.plaid_client_limit
     assert buckets.take(client, keys, "client", limit) == 0
-    bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
+    scripted_bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
     with pytest.raises(RateLimited):
         world.run("link")
     assert 1 < buckets.take(client, keys, f"item:{world.item}", made.settings.plaid_item_limit) <= 15
     assert buckets.take(client, keys, "client", limit) == 0  # it may be this item's limit alone
-    bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
+    scripted_bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
     with pytest.raises(RateLimited):
         World(made, database_url).link().run("link")
     assert 1 < buckets.take(client, keys, "client", limit) <= 15
@@ -148,9 +143,11 @@ def test_a_refusal_for_a_limit_slows_everyone_down(
     made.plaid.close()
 
 
-def test_a_token_never_reaches_another_environment(store: Transport, database_url: str, bank: ScriptedPlaid) -> None:
-    world = World(deps(store, bank.url), database_url).link()
-    world.deps = deps(store, bank.url, plaid_env="production", plaid_client_id="c", plaid_secret="s")
+def test_a_token_never_reaches_another_environment(
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid
+) -> None:
+    world = World(deps(store, scripted_bank.url), database_url).link()
+    world.deps = deps(store, scripted_bank.url, plaid_env="production", plaid_client_id="c", plaid_secret="s")
     for attempt in (
         world.run,
         lambda: linking.probe(world.deps, world.item),
@@ -158,16 +155,18 @@ def test_a_token_never_reaches_another_environment(store: Transport, database_ur
     ):
         with pytest.raises(SettingsError, match="simulated"):
             attempt()
-    assert bank.calls == []
+    assert scripted_bank.calls == []
     assert world.row()["state"] == "first_data"
 
 
-def test_a_commit_that_ends_the_installs_trouble_waits_for_no_other_commit(world: World, bank: ScriptedPlaid) -> None:
+def test_a_commit_that_ends_the_installs_trouble_waits_for_no_other_commit(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     """Two commits that each wait for the other's item would end one of them."""
     other, idle = World(world.deps, world.database_url).link(), World(world.deps, world.database_url).link()
     world.execute("update syncdesk.items set done = wanted where id <> %s", world.item)
     world.execute("insert into syncdesk.settings (key, value) values ('install_trouble', '{}')")
-    bank.answer(SYNC, page([transaction("t1")]))
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     states: list[str] = []
     with psycopg.connect(world.database_url) as commit:
         commit.execute("select from syncdesk.items where id = %s for no key update", [other.item])
@@ -183,12 +182,12 @@ def test_a_commit_that_ends_the_installs_trouble_waits_for_no_other_commit(world
 
 
 @pytest.mark.parametrize("pages", [1, 2])
-def test_an_id_too_long_for_an_index_is_set_aside(world: World, bank: ScriptedPlaid, pages: int) -> None:
+def test_an_id_too_long_for_an_index_is_set_aside(world: World, scripted_bank: ScriptedPlaid, pages: int) -> None:
     long = random.Random(1).randbytes(6000).hex()
     rows = [transaction("t1"), transaction(long), transaction("t2")]
     if pages == 2:
-        bank.answer(SYNC, page([transaction("t0")], cursor="c0", more=True))
-    bank.answer(SYNC, page(rows))
+        scripted_bank.answer(SYNC, page([transaction("t0")], cursor="c0", more=True))
+    scripted_bank.answer(SYNC, page(rows))
     result = world.run("link")
     assert (result.state, result.skipped) == ("done", 1)
     assert sorted(world.live()) == (["t1", "t2"] if pages == 1 else ["t0", "t1", "t2"])
@@ -198,8 +197,8 @@ def test_an_id_too_long_for_an_index_is_set_aside(world: World, bank: ScriptedPl
 @pytest.mark.parametrize(
     "change", ["update syncdesk.transaction_history set new = null", "delete from syncdesk.transaction_history"]
 )
-def test_history_is_only_added_to(world: World, bank: ScriptedPlaid, change: str) -> None:
-    bank.answer(SYNC, page([transaction("t1")]))
+def test_history_is_only_added_to(world: World, scripted_bank: ScriptedPlaid, change: str) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     assert world.run("link").added == 1
     with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="only added to"):
         world.execute(change)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -106,13 +104,6 @@ def plain(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "amount": amount}
 
 
-@pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
 @settings(
     max_examples=40,
     deadline=None,
@@ -120,21 +111,23 @@ def bank() -> Iterator[ScriptedPlaid]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=syncs)
-def test_fold_of_history_is_the_row(store: Transport, database_url: str, bank: ScriptedPlaid, steps: list[Any]) -> None:
-    world = World(deps(store, bank.url), database_url).link()
+def test_fold_of_history_is_the_row(
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid, steps: list[Any]
+) -> None:
+    world = World(deps(store, scripted_bank.url), database_url).link()
     for number, (added, modified, removed, how) in enumerate(steps):
         cursor = f"c{number}"
         if how == "pages":
-            bank.answer(
+            scripted_bank.answer(
                 SYNC,
                 page(added, cursor=cursor + "a", more=True),
                 page(modified=modified, removed=removed, cursor=cursor),
             )
         elif how == "replay":
             world.execute("update syncdesk.items set cursor = null where id = %s", world.item)
-            bank.answer(SYNC, page(added, cursor=cursor))
+            scripted_bank.answer(SYNC, page(added, cursor=cursor))
         else:
-            bank.answer(SYNC, page(added, modified, removed, cursor=cursor))
+            scripted_bank.answer(SYNC, page(added, modified, removed, cursor=cursor))
         if how == "note":
             _annotate(world, f"note {number}")
         if how == "undo":

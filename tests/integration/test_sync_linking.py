@@ -23,15 +23,8 @@ SIGNED_IN = {"status": "SUCCESS", "link_token": "link-1", "link_session_id": "s"
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     made.execute("update syncdesk.items set done = wanted, state = 'healthy'")
     yield made
     made.deps.plaid.close()
@@ -76,17 +69,17 @@ def exchanges(bank: ScriptedPlaid) -> int:
 
 
 def test_a_token_taken_by_a_process_that_ended_is_taken_again(
-    world: World, bank: ScriptedPlaid, store: Transport
+    world: World, scripted_bank: ScriptedPlaid, store: Transport
 ) -> None:
-    session = begin(world, bank)
+    session = begin(world, scripted_bank)
     world.deps.store = Faulty(store, "link_session_take", KeyboardInterrupt())
     received = deliver(world, "LINK", "SESSION_FINISHED", **SIGNED_IN)
     with pytest.raises(KeyboardInterrupt):
         inbox.process(world.deps, received.inbox_id)
     world.deps.store = store
-    scripted_link(bank)
+    scripted_link(scripted_bank)
     assert linking.finish(world.deps, "link-1", ["public-1"], over=True, status="SUCCESS")
-    assert (linked(world), exchanges(bank)) == (0, 0)  # for a minute it may still be at work
+    assert (linked(world), exchanges(scripted_bank)) == (0, 0)  # for a minute it may still be at work
     world.execute(
         "update syncdesk.settings set value = jsonb_set(value, '{taken}', (select jsonb_object_agg(key,"
         " value::text::float8 - 61) from jsonb_each(value -> 'taken'))) where key = %s",
@@ -94,12 +87,12 @@ def test_a_token_taken_by_a_process_that_ended_is_taken_again(
     )
     for _ in range(2):
         assert linking.finish(world.deps, "link-1", ["public-1"], over=True, status="SUCCESS")
-    assert (linked(world), exchanges(bank)) == (1, 1)
+    assert (linked(world), exchanges(scripted_bank)) == (1, 1)
 
 
-def test_a_token_that_plaid_refused_is_not_tried_for_ever(world: World, bank: ScriptedPlaid) -> None:
-    session = begin(world, bank)
-    bank.answer(EXCHANGE, error("INVALID_PUBLIC_TOKEN", "INVALID_INPUT"))
+def test_a_token_that_plaid_refused_is_not_tried_for_ever(world: World, scripted_bank: ScriptedPlaid) -> None:
+    session = begin(world, scripted_bank)
+    scripted_bank.answer(EXCHANGE, error("INVALID_PUBLIC_TOKEN", "INVALID_INPUT"))
     with pytest.raises(PlaidError):
         linking.finish(world.deps, "link-1", ["public-1"], over=True, status="SUCCESS")
     taken = world.rows(
@@ -107,30 +100,32 @@ def test_a_token_that_plaid_refused_is_not_tried_for_ever(world: World, bank: Sc
     )
     assert list(taken[0]["taken"].values()) == [None]
     assert linking.finish(world.deps, "link-1", ["public-1"], over=True, status="SUCCESS")
-    assert exchanges(bank) == 1
+    assert exchanges(scripted_bank) == 1
 
 
-def test_a_link_whose_storing_had_no_answer_is_kept(world: World, bank: ScriptedPlaid, store: Transport) -> None:
-    scripted_link(bank)
+def test_a_link_whose_storing_had_no_answer_is_kept(
+    world: World, scripted_bank: ScriptedPlaid, store: Transport
+) -> None:
+    scripted_link(scripted_bank)
     world.deps.store = Faulty(store, "item_link", StoreUnavailable("Away."))
     item = linking.link(world.deps, "public-1")
     assert str(world.rows("select id from syncdesk.items where plaid_item_id = 'plaid-new'")[0]["id"]) == item
-    assert "/item/remove" not in [path for path, _ in bank.calls]
+    assert "/item/remove" not in [path for path, _ in scripted_bank.calls]
 
 
-def test_a_link_that_was_not_stored_is_given_back(world: World, bank: ScriptedPlaid, store: Transport) -> None:
-    scripted_link(bank)
-    bank.answer("/item/remove", {"request_id": "r"})
+def test_a_link_that_was_not_stored_is_given_back(world: World, scripted_bank: ScriptedPlaid, store: Transport) -> None:
+    scripted_link(scripted_bank)
+    scripted_bank.answer("/item/remove", {"request_id": "r"})
     world.deps.store = Faulty(store, "item_link", StoreUnavailable("Away."), before=True)
     with pytest.raises(StoreUnavailable):
         linking.link(world.deps, "public-1")
-    assert bank.calls[-1][0] == "/item/remove"
+    assert scripted_bank.calls[-1][0] == "/item/remove"
     assert linked(world) == 0
 
 
-def test_a_processed_sign_in_keeps_no_public_token(world: World, bank: ScriptedPlaid) -> None:
-    begin(world, bank)
-    scripted_link(bank)
+def test_a_processed_sign_in_keeps_no_public_token(world: World, scripted_bank: ScriptedPlaid) -> None:
+    begin(world, scripted_bank)
+    scripted_link(scripted_bank)
     handle(world, "LINK", "SESSION_FINISHED", **SIGNED_IN)
     deliver(world, "LINK", "ITEM_ADD_RESULT", signature="once", public_token="public-2")
     deliver(world, "LINK", "ITEM_ADD_RESULT", signature="once", public_token="public-2")
@@ -166,19 +161,19 @@ def hours_to_probe(world: World) -> float:
     return round((world.row()["next_probe_at"] - clock.now()).total_seconds() / 3600)
 
 
-def test_consent_that_was_renewed_ends_the_warning(world: World, bank: ScriptedPlaid) -> None:
+def test_consent_that_was_renewed_ends_the_warning(world: World, scripted_bank: ScriptedPlaid) -> None:
     ends = expiring(world)
-    assert probe(world, bank, ends) == 0
+    assert probe(world, scripted_bank, ends) == 0
     assert (world.row()["state"], hours_to_probe(world)) == ("expiring", 24)
-    assert probe(world, bank, None) == 0
-    assert probe(world, bank, ends + dt.timedelta(days=360)) == 1
+    assert probe(world, scripted_bank, None) == 0
+    assert probe(world, scripted_bank, ends + dt.timedelta(days=360)) == 1
     assert world.row()["state"] == "healthy"
 
 
-def test_a_warning_that_comes_after_the_renewal_warns_of_nothing(world: World, bank: ScriptedPlaid) -> None:
+def test_a_warning_that_comes_after_the_renewal_warns_of_nothing(world: World, scripted_bank: ScriptedPlaid) -> None:
     ends = clock.now() + dt.timedelta(days=7)
     told = {**ITEM, "consent_expiration_time": (ends + dt.timedelta(days=360)).isoformat()}
-    bank.handlers["/item/get"] = lambda body: {"item": told, "request_id": "r"}
+    scripted_bank.handlers["/item/get"] = lambda body: {"item": told, "request_id": "r"}
     handle(world, "ITEM", "PENDING_EXPIRATION", consent_expiration_time=ends.isoformat())
     assert world.row()["state"] == "healthy"
     assert world.rows("select id from syncdesk.outbox where kind = 'item_state'") == []
@@ -187,29 +182,31 @@ def test_a_warning_that_comes_after_the_renewal_warns_of_nothing(world: World, b
     assert world.row()["state"] == "expiring"
 
 
-def test_a_bank_that_expires_is_looked_at_once_a_day_though_it_syncs(world: World, bank: ScriptedPlaid) -> None:
+def test_a_bank_that_expires_is_looked_at_once_a_day_though_it_syncs(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
     expiring(world)
     assert hours_to_probe(world) == 24
-    bank.answer("/transactions/sync", page())
+    scripted_bank.answer("/transactions/sync", page())
     assert world.sync().state == "done"
     assert (world.row()["state"], hours_to_probe(world)) == ("expiring", 24)
     assert linking.probe_due(world.deps) == 0
 
 
-def test_a_day_that_went_by_without_harm_ends_the_warning(world: World, bank: ScriptedPlaid) -> None:
+def test_a_day_that_went_by_without_harm_ends_the_warning(world: World, scripted_bank: ScriptedPlaid) -> None:
     expiring(world, days=-1)
-    assert probe(world, bank, None) == 1
+    assert probe(world, scripted_bank, None) == 1
     assert world.row()["state"] == "healthy"
 
 
-def test_a_look_that_plaid_did_not_answer_is_repeated_soon(world: World, bank: ScriptedPlaid) -> None:
+def test_a_look_that_plaid_did_not_answer_is_repeated_soon(world: World, scripted_bank: ScriptedPlaid) -> None:
     handle(world, "ITEM", "ERROR", error={"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"})
     world.execute("update syncdesk.items set next_probe_at = now() - interval '1 minute'")
-    bank.answer("/item/get", error("INTERNAL_SERVER_ERROR", "API_ERROR", status=500))
+    scripted_bank.answer("/item/get", error("INTERNAL_SERVER_ERROR", "API_ERROR", status=500))
     assert linking.probe_due(world.deps) == 0
     assert hours_to_probe(world) == 1
     world.execute("update syncdesk.items set next_probe_at = now() - interval '1 minute'")
     still = {**ITEM, "error": {"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"}}
-    bank.answer("/item/get", {"item": still, "request_id": "r"})
+    scripted_bank.answer("/item/get", {"item": still, "request_id": "r"})
     assert linking.probe_due(world.deps) == 0
     assert hours_to_probe(world) == 24

@@ -29,28 +29,21 @@ MUTATION = error("TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", "TRANSACTIONS_E
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     yield made
     made.deps.plaid.close()
 
 
 @pytest.fixture
-def any_world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(any_store, bank.url), any_database_url).link()
+def any_world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(any_store, scripted_bank.url), any_database_url).link()
     yield made
     made.deps.plaid.close()
 
 
-def test_rows_cursor_history_and_record_come_together(any_world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1", 12.34), transaction("t2", -5)], cursor="c1"))
+def test_rows_cursor_history_and_record_come_together(any_world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1", 12.34), transaction("t2", -5)], cursor="c1"))
     result = any_world.run("link")
     assert (result.state, result.added, result.pages) == ("done", 2, 1)
     live = any_world.live()
@@ -70,73 +63,77 @@ def test_rows_cursor_history_and_record_come_together(any_world: World, bank: Sc
     assert account["newest_data_at"] is not None
 
 
-def test_many_pages_are_one_change(any_world: World, bank: ScriptedPlaid) -> None:
+def test_many_pages_are_one_change(any_world: World, scripted_bank: ScriptedPlaid) -> None:
     seen: list[int] = []
 
     def second(body: dict[str, Any]) -> Any:
         seen.append(len(any_world.live()))
         return page([transaction("t2")], cursor="c2", more=True)
 
-    bank.answer(SYNC, page([transaction("t1")], cursor="c1", more=True), second, page([transaction("t3")], cursor="c3"))
+    scripted_bank.answer(
+        SYNC, page([transaction("t1")], cursor="c1", more=True), second, page([transaction("t3")], cursor="c3")
+    )
     result = any_world.run("link")
     assert seen == [0]
     assert (result.added, result.pages) == (3, 3)
     assert sorted(any_world.live()) == ["t1", "t2", "t3"]
-    assert bank.cursors() == [None, "c1", "c2"]
+    assert scripted_bank.cursors() == [None, "c1", "c2"]
     assert any_world.row()["cursor"] == "c3"
     assert any_world.rows("select * from syncdesk.stage") == []
 
 
-def test_modified_keeps_only_what_changed(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1")]))
+def test_modified_keeps_only_what_changed(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     world.run("link")
-    bank.answer(SYNC, page(modified=[transaction("t1", 13, merchant_name=None)], cursor="c2"))
+    scripted_bank.answer(SYNC, page(modified=[transaction("t1", 13, merchant_name=None)], cursor="c2"))
     assert world.sync().modified == 1
     line = world.history("t1")[1]
     assert line["change"] == "modified"
     assert line["old"] == {"amount": "12.5", "merchant_name": "Shop"}
     assert line["new"] == {"amount": "13", "merchant_name": None}
-    assert bank.cursors() == [None, "c1"]
+    assert scripted_bank.cursors() == [None, "c1"]
 
 
-def test_the_same_again_changes_nothing(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1")]))
+def test_the_same_again_changes_nothing(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     world.run("link")
     before = world.live()["t1"]
-    bank.answer(SYNC, page([transaction("t1", 12.50)], cursor="c2"))
+    scripted_bank.answer(SYNC, page([transaction("t1", 12.50)], cursor="c2"))
     result = world.sync()
     assert (result.added, result.modified) == (0, 0)
     assert world.live()["t1"]["updated_at"] == before["updated_at"]
     assert len(world.history("t1")) == 1
 
 
-def test_removed_rows_keep_their_history_and_can_come_back(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1"), transaction("t2")]))
+def test_removed_rows_keep_their_history_and_can_come_back(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1"), transaction("t2")]))
     world.run("link")
-    bank.answer(SYNC, page(removed=["t1", "never-seen"], cursor="c2"))
+    scripted_bank.answer(SYNC, page(removed=["t1", "never-seen"], cursor="c2"))
     assert world.sync().removed == 1
     assert list(world.live()) == ["t2"]
     assert world.row()["transactions"] == 1
-    bank.answer(SYNC, page([transaction("t1", 99)], cursor="c3"))
+    scripted_bank.answer(SYNC, page([transaction("t1", 99)], cursor="c3"))
     world.sync()
     assert [line["change"] for line in world.history("t1")] == ["added", "removed", "restored"]
     assert world.row()["transactions"] == 2
 
 
 @pytest.mark.parametrize("removed_first", [False, True])
-def test_pending_to_posted_moves_what_is_attached(world: World, bank: ScriptedPlaid, removed_first: bool) -> None:
-    bank.answer(SYNC, page([transaction("p1", 10, pending=True)]))
+def test_pending_to_posted_moves_what_is_attached(
+    world: World, scripted_bank: ScriptedPlaid, removed_first: bool
+) -> None:
+    scripted_bank.answer(SYNC, page([transaction("p1", 10, pending=True)]))
     world.run("link")
     world.execute(
         "update syncdesk.transactions set note = 'lunch', person_category = 'FUN' where transaction_id = 'p1'"
     )
     posted = transaction("t1", 12, pending_transaction_id="p1")
     if removed_first:
-        bank.answer(SYNC, page(removed=["p1"], cursor="c2"))
+        scripted_bank.answer(SYNC, page(removed=["p1"], cursor="c2"))
         world.sync()
-        bank.answer(SYNC, page([posted], cursor="c3"))
+        scripted_bank.answer(SYNC, page([posted], cursor="c3"))
     else:
-        bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
+        scripted_bank.answer(SYNC, page([posted], removed=["p1"], cursor="c2"))
     result = world.sync()
     assert result.added == 1
     row = world.live()["t1"]
@@ -150,16 +147,18 @@ def test_pending_to_posted_moves_what_is_attached(world: World, bank: ScriptedPl
     assert world.row()["transactions"] == 1
 
 
-def test_posted_that_points_at_an_id_never_seen_is_just_added(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1", pending_transaction_id="p-unknown")]))
+def test_posted_that_points_at_an_id_never_seen_is_just_added(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1", pending_transaction_id="p-unknown")]))
     world.run("link")
     assert [line["change"] for line in world.history("t1")] == ["added"]
 
 
-def test_a_mutation_throws_the_pages_away_and_starts_at_the_first_cursor(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t0")], cursor="c0"))
+def test_a_mutation_throws_the_pages_away_and_starts_at_the_first_cursor(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t0")], cursor="c0"))
     world.run("link")
-    bank.answer(
+    scripted_bank.answer(
         SYNC,
         page([transaction("void")], cursor="c1", more=True),
         MUTATION,
@@ -168,13 +167,13 @@ def test_a_mutation_throws_the_pages_away_and_starts_at_the_first_cursor(world: 
     )
     result = world.sync()
     assert result.added == 2
-    assert bank.cursors() == [None, "c0", "c1", "c0", "c1b"]
+    assert scripted_bank.cursors() == [None, "c0", "c1", "c0", "c1b"]
     assert sorted(world.live()) == ["t0", "t1", "t2"]
     assert world.history("void") == []
 
 
-def test_mutation_for_ever_is_a_failure_that_may_be_tried_again(world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers[SYNC] = lambda body: (
+def test_mutation_for_ever_is_a_failure_that_may_be_tried_again(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.handlers[SYNC] = lambda body: (
         page([transaction("v")], cursor="c1", more=True) if "cursor" not in body else MUTATION
     )
     with pytest.raises(MustRestart) as caught:
@@ -185,10 +184,10 @@ def test_mutation_for_ever_is_a_failure_that_may_be_tried_again(world: World, ba
     assert world.row()["wanted"] > world.row()["done"]
 
 
-def test_a_refused_cursor_is_replayed_once_and_swept(any_world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1"), transaction("t2"), transaction("t3")], cursor="old"))
+def test_a_refused_cursor_is_replayed_once_and_swept(any_world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1"), transaction("t2"), transaction("t3")], cursor="old"))
     any_world.run("link")
-    bank.answer(
+    scripted_bank.answer(
         SYNC,
         error("INVALID_FIELD", "INVALID_REQUEST", message="cursor not associated with access_token"),
         page([transaction("t1"), transaction("t2", 77)], cursor="n1", more=True),
@@ -203,53 +202,55 @@ def test_a_refused_cursor_is_replayed_once_and_swept(any_world: World, bank: Scr
     assert any_world.row()["transactions"] == 3
 
 
-def test_a_cursor_refused_again_is_a_failure(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1")], cursor="old"))
+def test_a_cursor_refused_again_is_a_failure(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="old"))
     world.run("link")
     refused = error("INVALID_FIELD", "INVALID_REQUEST", message="cursor not associated with access_token")
-    bank.answer(SYNC, refused, refused)
+    scripted_bank.answer(SYNC, refused, refused)
     with pytest.raises(OurBug):
         world.sync()
     assert list(world.live()) == ["t1"]
     assert world.row()["cursor"] == "old"
 
 
-def test_the_first_page_of_a_stored_cursor_that_always_mutates_is_replayed(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1")], cursor="old"))
+def test_the_first_page_of_a_stored_cursor_that_always_mutates_is_replayed(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="old"))
     world.run("link")
-    bank.answer(SYNC, MUTATION, MUTATION, MUTATION, page([transaction("t1")], cursor="new"))
+    scripted_bank.answer(SYNC, MUTATION, MUTATION, MUTATION, page([transaction("t1")], cursor="new"))
     world.sync()
-    assert bank.cursors() == [None, "old", "old", "old", None]
+    assert scripted_bank.cursors() == [None, "old", "old", "old", None]
     assert world.row()["cursor"] == "new"
 
 
-def test_an_incomplete_replay_sweeps_nothing_and_is_replayed_again(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page([transaction("t1"), transaction("t2")], cursor="old"))
+def test_an_incomplete_replay_sweeps_nothing_and_is_replayed_again(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page([transaction("t1"), transaction("t2")], cursor="old"))
     world.run("link")
     refused = error("INVALID_FIELD", "INVALID_REQUEST", message="cursor not associated with access_token")
-    bank.answer(SYNC, refused, page([transaction("t1")], cursor="n1", status="INITIAL_UPDATE_COMPLETE"))
+    scripted_bank.answer(SYNC, refused, page([transaction("t1")], cursor="n1", status="INITIAL_UPDATE_COMPLETE"))
     world.sync()
     assert sorted(world.live()) == ["t1", "t2"]
     assert world.row()["cursor"] is None
-    bank.answer(SYNC, page([transaction("t1")], cursor="n2"))
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="n2"))
     world.sync()
     assert sorted(world.live()) == ["t1"]
     assert world.row()["cursor"] == "n2"
 
 
-def test_not_ready_is_no_progress(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(SYNC, page(cursor="", status="NOT_READY"))
+def test_not_ready_is_no_progress(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(SYNC, page(cursor="", status="NOT_READY"))
     assert world.run("link").state == "not_ready"
     item = world.row()
     assert (item["cursor"], item["state"], item["last_success_at"]) == (None, "first_data", None)
     assert item["wanted"] == item["done"]
-    bank.answer(SYNC, page([transaction("t1")], cursor="c1", status="INITIAL_UPDATE_COMPLETE"))
+    scripted_bank.answer(SYNC, page([transaction("t1")], cursor="c1", status="INITIAL_UPDATE_COMPLETE"))
     assert world.sync().state == "done"
-    assert bank.cursors() == [None, None]
+    assert scripted_bank.cursors() == [None, None]
     assert world.row()["state"] == "healthy"
 
 
-def test_a_row_that_cannot_be_stored_does_not_sink_its_page(any_world: World, bank: ScriptedPlaid) -> None:
+def test_a_row_that_cannot_be_stored_does_not_sink_its_page(any_world: World, scripted_bank: ScriptedPlaid) -> None:
     any_world.execute("alter table syncdesk.transactions add constraint house_rule check (amount < 1000)")
     rows = [
         transaction("ok1"),
@@ -259,7 +260,7 @@ def test_a_row_that_cannot_be_stored_does_not_sink_its_page(any_world: World, ba
         transaction("rule", 5000),
         transaction("ok2"),
     ]
-    bank.answer(SYNC, page(rows))
+    scripted_bank.answer(SYNC, page(rows))
     result = any_world.run("link")
     assert (result.added, result.skipped) == (2, 4)
     assert sorted(any_world.live()) == ["ok1", "ok2"]
@@ -268,35 +269,35 @@ def test_a_row_that_cannot_be_stored_does_not_sink_its_page(any_world: World, ba
     assert "NUL" in skipped["nul"]
     assert set(skipped) == {"no-amount", "no-date", "nul", "rule"}
     # Mended at the bank: no longer set aside.
-    bank.answer(SYNC, page(modified=[transaction("rule", 500)], cursor="c2"))
+    scripted_bank.answer(SYNC, page(modified=[transaction("rule", 500)], cursor="c2"))
     any_world.sync()
     assert any_world.rows("select * from syncdesk.skipped_rows where transaction_id = 'rule'")[0]["resolved_at"]
 
 
-def test_half_a_character_is_set_aside(world: World, bank: ScriptedPlaid) -> None:
+def test_half_a_character_is_set_aside(world: World, scripted_bank: ScriptedPlaid) -> None:
     raw = page([transaction("ok"), transaction("half", name="NAME")])
     import json
 
     body = json.dumps(raw).replace("NAME", "caf\\ud83d").encode()
-    bank.answer(SYNC, (200, body, {}))
+    scripted_bank.answer(SYNC, (200, body, {}))
     result = world.run("link")
     assert (result.added, result.skipped) == (1, 1)
 
 
-def test_money_keeps_every_digit(world: World, bank: ScriptedPlaid) -> None:
+def test_money_keeps_every_digit(world: World, scripted_bank: ScriptedPlaid) -> None:
     import json
 
     body = json.dumps(page([transaction("t1", "AMOUNT"), transaction("t2", 0.1)])).replace(
         '"AMOUNT"', "12345678901234567.89"
     )
-    bank.answer(SYNC, (200, body.encode(), {}))
+    scripted_bank.answer(SYNC, (200, body.encode(), {}))
     world.run("link")
     assert world.live()["t1"]["amount"] == Decimal("12345678901234567.89")
     assert world.live()["t2"]["amount"] == Decimal("0.1")
 
 
-def test_an_id_twice_in_a_first_sync_ends_with_the_later_word(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(
+def test_an_id_twice_in_a_first_sync_ends_with_the_later_word(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(
         SYNC,
         page([transaction("t1", 1), transaction("t2")], cursor="c1", more=True),
         page([transaction("t1", 2)], removed=["t2"], cursor="c2", more=True),
@@ -321,9 +322,9 @@ def test_an_id_twice_in_a_first_sync_ends_with_the_later_word(world: World, bank
     ],
 )
 def test_errors_do_what_the_table_says(
-    world: World, bank: ScriptedPlaid, code: str, kind: str, raised: type[Exception], state: str, settled: bool
+    world: World, scripted_bank: ScriptedPlaid, code: str, kind: str, raised: type[Exception], state: str, settled: bool
 ) -> None:
-    bank.answer(SYNC, error(code, kind, request_id="req-77"))
+    scripted_bank.answer(SYNC, error(code, kind, request_id="req-77"))
     with pytest.raises(raised):
         world.run("link")
     item = world.row()
@@ -334,15 +335,15 @@ def test_errors_do_what_the_table_says(
     assert world.rows("select * from syncdesk.item_leases") == []
     # No error state blocks the sync that would clear it.
     if state not in ("removed", "first_data"):
-        bank.answer(SYNC, page([transaction("t1")]))
+        scripted_bank.answer(SYNC, page([transaction("t1")]))
         assert world.sync().state == "done"
         assert world.row()["state"] == "healthy"
 
 
-def test_trouble_of_the_install_is_one_alarm_and_breaks_no_item(world: World, bank: ScriptedPlaid) -> None:
+def test_trouble_of_the_install_is_one_alarm_and_breaks_no_item(world: World, scripted_bank: ScriptedPlaid) -> None:
     other = World(world.deps, world.database_url).link()
     keys = error("INVALID_API_KEYS", "INVALID_INPUT")
-    bank.answer(SYNC, keys, keys)
+    scripted_bank.answer(SYNC, keys, keys)
     for each in (world, other):
         with pytest.raises(InstallTrouble):
             each.run("link")
@@ -352,7 +353,7 @@ def test_trouble_of_the_install_is_one_alarm_and_breaks_no_item(world: World, ba
     hints = world.deps.store.call("items_want_stale", age_s=0, limit=10, correlation="c")["hints"]
     assert len(hints) == 1
     probing = world if hints[0]["item_id"] == world.item else other
-    bank.answer(SYNC, page([transaction("t1")]))
+    scripted_bank.answer(SYNC, page([transaction("t1")]))
     assert probing.run("schedule").state == "done"
     assert world.rows("select * from syncdesk.settings where key = 'install_trouble'") == []
     assert all(each.row()["wanted"] > each.row()["done"] for each in (world, other))
@@ -369,8 +370,8 @@ def test_trouble_of_the_install_is_one_alarm_and_breaks_no_item(world: World, ba
         (500, b"", {}),
     ],
 )
-def test_what_is_not_plaid_is_trouble_on_the_way(world: World, bank: ScriptedPlaid, answer: Any) -> None:
-    bank.answer(SYNC, answer, answer)
+def test_what_is_not_plaid_is_trouble_on_the_way(world: World, scripted_bank: ScriptedPlaid, answer: Any) -> None:
+    scripted_bank.answer(SYNC, answer, answer)
     with pytest.raises(PlaidUnreachable) as caught:
         world.run("link")
     assert caught.value.retryable
@@ -378,8 +379,8 @@ def test_what_is_not_plaid_is_trouble_on_the_way(world: World, bank: ScriptedPla
     assert world.row()["state"] == "first_data"
 
 
-def test_nobody_answers(world: World, bank: ScriptedPlaid, store: Transport) -> None:
-    bank.close()
+def test_nobody_answers(world: World, scripted_bank: ScriptedPlaid, store: Transport) -> None:
+    scripted_bank.close()
     with pytest.raises(PlaidUnreachable):
         world.run("link")
     assert world.row()["wanted"] > world.row()["done"]

@@ -20,15 +20,8 @@ SYNC = "/transactions/sync"
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     yield made
     made.deps.plaid.close()
 
@@ -61,8 +54,8 @@ def pages_of(count: int) -> Callable[[dict[str, Any]], Any]:
     return answer
 
 
-def test_a_run_waits_without_a_thread_and_keeps_its_pages(world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers[SYNC] = pages_of(7)
+def test_a_run_waits_without_a_thread_and_keeps_its_pages(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.handlers[SYNC] = pages_of(7)
     world.deps.limiter = calls_allowed(3)
     first = world.run("link")
     assert (first.state, first.pages) == ("waiting", 3)
@@ -79,31 +72,33 @@ def test_a_run_waits_without_a_thread_and_keeps_its_pages(world: World, bank: Sc
     third = world.run()
     assert (third.state, third.pages, third.added, third.wanted_more) == ("done", 7, 7, True)
     # Every page was asked for once.
-    assert bank.cursors() == [None, "c1", "c2", "c3", "c4", "c5", "c6"]
+    assert scripted_bank.cursors() == [None, "c1", "c2", "c3", "c4", "c5", "c6"]
     assert len(world.live()) == 7
     assert [row["state"] for row in world.rows("select state from syncdesk.sync_runs")] == ["done"]
 
 
-def test_data_that_changes_while_a_run_waits_starts_the_pagination_anew(world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers[SYNC] = pages_of(4)
+def test_data_that_changes_while_a_run_waits_starts_the_pagination_anew(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
+    scripted_bank.handlers[SYNC] = pages_of(4)
     world.deps.limiter = calls_allowed(2)
     assert world.run("link").state == "waiting"
     world.deps.limiter = None
-    bank.answer(SYNC, error("TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", "TRANSACTIONS_ERROR"))
+    scripted_bank.answer(SYNC, error("TRANSACTIONS_SYNC_MUTATION_DURING_PAGINATION", "TRANSACTIONS_ERROR"))
     assert world.run("link").added == 4
-    assert bank.cursors() == [None, "c1", "c2", None, "c1", "c2", "c3"]
+    assert scripted_bank.cursors() == [None, "c1", "c2", None, "c1", "c2", "c3"]
 
 
-def test_a_run_that_may_not_even_begin_waits_too(world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers[SYNC] = pages_of(2)
+def test_a_run_that_may_not_even_begin_waits_too(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.handlers[SYNC] = pages_of(2)
     world.deps.limiter = calls_allowed(0)
     assert world.run("link").state == "waiting"
     world.deps.limiter = None
     assert world.run("link").added == 2
 
 
-def test_a_run_killed_after_it_was_carried_on_begins_anew(world: World, bank: ScriptedPlaid) -> None:
-    bank.handlers[SYNC] = pages_of(4)
+def test_a_run_killed_after_it_was_carried_on_begins_anew(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.handlers[SYNC] = pages_of(4)
     world.deps.limiter = calls_allowed(2)
     assert world.run("link").state == "waiting"
 
@@ -120,14 +115,14 @@ def test_a_run_killed_after_it_was_carried_on_begins_anew(world: World, bank: Sc
 
 
 def test_long_first_syncs_leave_the_threads_to_a_webhook(
-    world: World, bank: ScriptedPlaid, queue: Bench, store: Transport
+    world: World, scripted_bank: ScriptedPlaid, queue: Bench, store: Transport
 ) -> None:
     answer = pages_of(1)
 
     def by_token(body: dict[str, Any]) -> Any:
         return answer(body) if body["access_token"] == "access-small" else pages_of(1000)(body)
 
-    bank.handlers[SYNC] = by_token
+    scripted_bank.handlers[SYNC] = by_token
     world.deps.limiter = lambda name, per_minute: buckets.take(queue.client, queue.keys, name, per_minute)
     hints = Hints(queue.client, queue.keys)
     broker = queue.broker(threads=2)
@@ -145,9 +140,9 @@ def test_long_first_syncs_leave_the_threads_to_a_webhook(
     assert world.rows("select from syncdesk.sync_runs where state = 'abandoned'") == []
 
 
-def test_rows_from_before_the_wait_are_matched_too(world: World, bank: ScriptedPlaid) -> None:
+def test_rows_from_before_the_wait_are_matched_too(world: World, scripted_bank: ScriptedPlaid) -> None:
     add_bill(world)
-    bank.answer(SYNC, page([charge("t1")], cursor="c1", more=True), page([transaction("t2")], cursor="c2"))
+    scripted_bank.answer(SYNC, page([charge("t1")], cursor="c1", more=True), page([transaction("t2")], cursor="c2"))
     world.deps.limiter = calls_allowed(1)
     assert world.run("link").state == "waiting"
     world.deps.limiter = None
@@ -170,17 +165,17 @@ class Ending:
 
 
 def test_the_matching_that_a_killed_run_owed_is_done_by_the_sweep(
-    world: World, bank: ScriptedPlaid, store: Transport
+    world: World, scripted_bank: ScriptedPlaid, store: Transport
 ) -> None:
     from engine.sync.rematch import rematch_due
 
     def meanwhile(_: dict[str, Any]) -> Any:
-        add = World(deps(store, bank.url), world.database_url)
+        add = World(deps(store, scripted_bank.url), world.database_url)
         add_bill(add)
         add.deps.plaid.close()
         return page([charge("t1")], cursor="c1")
 
-    bank.answer(SYNC, meanwhile)
+    scripted_bank.answer(SYNC, meanwhile)
     world.deps.store = Ending(store)
     with pytest.raises(KeyboardInterrupt):
         world.run("link")

@@ -32,23 +32,16 @@ ACCOUNTS = page()["accounts"]
 
 
 @pytest.fixture
-def bank() -> Iterator[ScriptedPlaid]:
-    made = ScriptedPlaid()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(store: Transport, database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(store, bank.url), database_url).link()
+def world(store: Transport, database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(store, scripted_bank.url), database_url).link()
     made.execute("update syncdesk.items set done = wanted, state = 'healthy'")
     yield made
     made.deps.plaid.close()
 
 
 @pytest.fixture
-def any_world(any_store: Transport, any_database_url: str, bank: ScriptedPlaid) -> Iterator[World]:
-    made = World(deps(any_store, bank.url), any_database_url).link()
+def any_world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPlaid) -> Iterator[World]:
+    made = World(deps(any_store, scripted_bank.url), any_database_url).link()
     made.execute("update syncdesk.items set done = wanted, state = 'healthy'")
     yield made
     made.deps.plaid.close()
@@ -181,10 +174,10 @@ def test_refused_deliveries_are_cut_and_bounded(world: World) -> None:
     assert world.rows("select count(*) as n from syncdesk.inbox where state = 'processed'")[0]["n"] == 0
 
 
-def test_an_error_webhook_does_not_block_the_sync_that_clears_it(world: World, bank: ScriptedPlaid) -> None:
+def test_an_error_webhook_does_not_block_the_sync_that_clears_it(world: World, scripted_bank: ScriptedPlaid) -> None:
     handle(world, "ITEM", "ERROR", error={"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"})
     assert world.deps.store.call("items_want_stale", age_s=0, limit=10, correlation="c")["hints"] == []
-    bank.answer("/transactions/sync", page([transaction("t1")]))
+    scripted_bank.answer("/transactions/sync", page([transaction("t1")]))
     deliver(world, "TRANSACTIONS", "SYNC_UPDATES_AVAILABLE")
     assert world.run().state == "done"
     assert world.row()["state"] == "healthy"
@@ -198,8 +191,8 @@ def scripted_link(bank: ScriptedPlaid, item_id: str = "plaid-new") -> None:
     bank.answer("/accounts/get", {"accounts": ACCOUNTS, "item": {**ITEM, "item_id": item_id}, "request_id": "r"})
 
 
-def test_a_link_is_sealed_and_wants_its_first_sync_at_once(any_world: World, bank: ScriptedPlaid) -> None:
-    scripted_link(bank)
+def test_a_link_is_sealed_and_wants_its_first_sync_at_once(any_world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_link(scripted_bank)
     item = linking.link(any_world.deps, "public-1", "anna")
     row = any_world.rows("select i.*, u.name as who from syncdesk.items i join syncdesk.users u on u.id = i.user_id"
                          " where i.id = %s", item)[0]  # fmt: skip
@@ -209,33 +202,36 @@ def test_a_link_is_sealed_and_wants_its_first_sync_at_once(any_world: World, ban
     assert any_world.rows("select name, mask from syncdesk.accounts where item_id = %s", item)[0]["mask"] == "0001"
 
 
-def test_a_link_that_cannot_be_kept_is_given_back(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer("/item/public_token/exchange", {"access_token": "access-new", "item_id": "x", "request_id": "r"})
+def test_a_link_that_cannot_be_kept_is_given_back(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(
+        "/item/public_token/exchange", {"access_token": "access-new", "item_id": "x", "request_id": "r"}
+    )
     down = error("INTERNAL_SERVER_ERROR", "API_ERROR", status=500)
-    bank.answer("/accounts/get", down)
-    bank.answer("/item/get", down)
-    bank.answer("/item/remove", {"request_id": "r"})
+    scripted_bank.answer("/accounts/get", down)
+    scripted_bank.answer("/item/get", down)
+    scripted_bank.answer("/item/remove", {"request_id": "r"})
     with pytest.raises(PlaidError):
         linking.link(world.deps, "public-1")
-    assert bank.calls[-1][0] == "/item/remove"
+    assert scripted_bank.calls[-1][0] == "/item/remove"
     assert len(world.rows("select * from syncdesk.items")) == 1
 
 
 def test_a_second_link_of_one_login_is_refused_with_real_banks(
-    store: Transport, database_url: str, bank: ScriptedPlaid
+    store: Transport, database_url: str, scripted_bank: ScriptedPlaid
 ) -> None:
     world = World(
-        deps(store, bank.url, plaid_env="production", plaid_client_id="id", plaid_secret="secret"), database_url
+        deps(store, scripted_bank.url, plaid_env="production", plaid_client_id="id", plaid_secret="secret"),
+        database_url,
     ).link()
-    scripted_link(bank)
-    bank.answer("/item/remove", {"request_id": "r"})
+    scripted_link(scripted_bank)
+    scripted_bank.answer("/item/remove", {"request_id": "r"})
     with pytest.raises(Conflict, match="linked already"):
         linking.link(world.deps, "public-1", "me")
     assert len(world.rows("select * from syncdesk.items")) == 1
 
 
-def test_hosted_sign_in_by_webhook_and_by_browser_is_one_item(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer(
+def test_hosted_sign_in_by_webhook_and_by_browser_is_one_item(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer(
         "/link/token/create",
         {
             "link_token": "link-1",
@@ -246,16 +242,16 @@ def test_hosted_sign_in_by_webhook_and_by_browser_is_one_item(world: World, bank
     )
     begun = linking.start(world.deps, "anna")
     assert begun.url == "https://hosted"
-    request = bank.calls[-1][1]
+    request = scripted_bank.calls[-1][1]
     assert request["transactions"] == {"days_requested": 730}
     assert "anna" not in json.dumps(request)
-    scripted_link(bank)
+    scripted_link(scripted_bank)
     outcome = handle(
         world, "LINK", "SESSION_FINISHED", status="SUCCESS", link_token="link-1", link_session_id="s",
         public_tokens=["public-1"], item_id=None,
     )  # fmt: skip
     assert outcome.state == "processed"
-    bank.answer(
+    scripted_bank.answer(
         "/link/token/get",
         {
             "link_token": "link-1",
@@ -271,20 +267,20 @@ def test_hosted_sign_in_by_webhook_and_by_browser_is_one_item(world: World, bank
     followed = linking.follow(world.deps, begun.session)
     assert len(world.rows("select * from syncdesk.items where plaid_item_id = 'plaid-new'")) == 1
     assert "linked" in followed.message
-    assert [path for path, _ in bank.calls].count("/item/public_token/exchange") == 1
+    assert [path for path, _ in scripted_bank.calls].count("/item/public_token/exchange") == 1
 
 
-def test_events_of_a_session_are_taken_and_link_nothing(world: World, bank: ScriptedPlaid) -> None:
+def test_events_of_a_session_are_taken_and_link_nothing(world: World, scripted_bank: ScriptedPlaid) -> None:
     events = [{"event_name": "OPEN", "event_id": "1", "timestamp": "2026-11-25T00:00:00Z", "event_metadata": {}}]
     assert handle(world, "LINK", "EVENTS", link_token="other", link_session_id="s", events=events).state == "processed"
-    assert bank.calls == []
+    assert scripted_bank.calls == []
 
 
 def test_update_mode_asks_for_no_product_and_offers_accounts_where_these_are_the_matter(
-    world: World, bank: ScriptedPlaid
+    world: World, scripted_bank: ScriptedPlaid
 ) -> None:
     made = {"link_token": "l", "expiration": "2030-01-01T00:00:00Z", "hosted_link_url": "http://h", "request_id": "r"}
-    bank.handlers["/link/token/create"] = lambda body: made
+    scripted_bank.handlers["/link/token/create"] = lambda body: made
     for state, code, offered in (
         ("needs_you", "ITEM_LOGIN_REQUIRED", False),
         ("needs_you", "NO_ACCOUNTS", True),
@@ -293,7 +289,7 @@ def test_update_mode_asks_for_no_product_and_offers_accounts_where_these_are_the
     ):
         world.execute("update syncdesk.items set state = %s, state_code = %s", state, code)
         linking.start(world.deps, "me", world.item)
-        request = bank.calls[-1][1]
+        request = scripted_bank.calls[-1][1]
         assert request["access_token"] == TOKEN
         assert request["update"] == {"account_selection_enabled": offered}
         assert {"products", "transactions"} & set(request) == set()
@@ -303,25 +299,25 @@ def test_a_session_of_somebody_else_is_not_ours(world: World) -> None:
     assert handle(world, "LINK", "SESSION_FINISHED", link_token="other", public_tokens=["p"]).state == "unhandled"
 
 
-def test_removing_ends_billing_first(world: World, bank: ScriptedPlaid) -> None:
-    bank.answer("/item/remove", error("INTERNAL_SERVER_ERROR", "API_ERROR", status=500))
+def test_removing_ends_billing_first(world: World, scripted_bank: ScriptedPlaid) -> None:
+    scripted_bank.answer("/item/remove", error("INTERNAL_SERVER_ERROR", "API_ERROR", status=500))
     with pytest.raises(PlaidError):
         linking.remove(world.deps, world.item)
     assert world.row()["removed_at"] is None
-    bank.answer("/item/remove", error("ITEM_NOT_FOUND", "ITEM_ERROR"))
+    scripted_bank.answer("/item/remove", error("ITEM_NOT_FOUND", "ITEM_ERROR"))
     linking.remove(world.deps, world.item)
     assert world.row()["state"] == "removed"
 
 
-def test_the_daily_probe_finds_what_was_repaired(world: World, bank: ScriptedPlaid) -> None:
+def test_the_daily_probe_finds_what_was_repaired(world: World, scripted_bank: ScriptedPlaid) -> None:
     handle(world, "ITEM", "ERROR", error={"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"})
     assert linking.probe_due(world.deps) == 0
     world.execute("update syncdesk.items set next_probe_at = now() - interval '1 minute'")
     still = {**ITEM, "error": {"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"}}
-    bank.answer("/item/get", {"item": still, "request_id": "r"})
+    scripted_bank.answer("/item/get", {"item": still, "request_id": "r"})
     assert linking.probe_due(world.deps) == 0
     assert world.row()["state"] == "needs_you"
     world.execute("update syncdesk.items set next_probe_at = now() - interval '1 minute'")
-    bank.answer("/item/get", {"item": ITEM, "request_id": "r"})
+    scripted_bank.answer("/item/get", {"item": ITEM, "request_id": "r"})
     assert linking.probe_due(world.deps) == 1
     assert (world.row()["state"], wishes(world)) == ("healthy", 1)
