@@ -21,9 +21,9 @@ from engine.queue.keys import Keys
 from engine.settings import Settings
 from engine.store import Transport
 from engine.store.direct import Direct
-from tests.integration.test_jobs import USER, hint, item, run
 from tests.support import api as support
 from tests.support import stopped
+from tests.support.jobs import USER, hint, item, run
 from tests.support.queue import Bench, bench
 from tests.support.wait import until
 
@@ -199,6 +199,14 @@ def test_a_worker_that_waits_for_the_database_is_alive(world: Bench, server: Pos
     Gate(broker, store)._open()
     store.close()
     assert heart._stalled_s() == 0.0  # no consumer was to look meanwhile
+
+
+def test_a_worker_that_died_while_the_clock_was_ahead_is_not_shown_until_then(world: Bench) -> None:
+    broker = world.broker()
+    ahead = int(world.client.time()[0]) * 1000 + 3_600_000
+    world.client.zadd(world.keys.workers, {"dead/1": ahead})
+    Heart(broker, "sync", 65536, lambda _: None, lambda: False)._beat()
+    assert world.client.zrange(world.keys.workers, 0, -1) == [broker.options.worker_id]
 
 
 @pytest.mark.parametrize("code", ["DATABASE_READ_ONLY", "DATABASE_FULL"])

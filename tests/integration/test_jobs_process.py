@@ -20,8 +20,8 @@ from engine.jobs import exits
 from engine.queue import Control, Hints, Reconciler, View
 from engine.queue.identity import worker_prefix
 from engine.store import Transport
-from tests.integration.test_jobs import USER, failed, item, run
 from tests.support import servers
+from tests.support.jobs import USER, failed, item, run
 from tests.support.queue import Bench, bench
 from tests.support.wait import until
 

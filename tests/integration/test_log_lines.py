@@ -13,7 +13,7 @@ from engine import logs
 from engine.plaid.errors import plaid_error
 from engine.profile import Profile
 from engine.store import Transport
-from tests.integration.test_jobs import USER, actor, hint, item, run
+from tests.support.jobs import USER, actor, hint, item, run
 from tests.support.queue import Bench, bench, settings
 from tests.support.wait import until
 

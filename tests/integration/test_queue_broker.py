@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-import dramatiq
 import pytest
 
 from engine.errors import Conflict, UsageError
-from engine.queue import Control, Hints, View, events, scripts
-from engine.queue.broker import Broker
+from engine.queue import Control, View, events, scripts
 from engine.queue.jobs import Taken
 from tests.support.queue import Bench, bench
 from tests.support.queue_steps import put, settle, take
@@ -27,9 +24,6 @@ def world(redis_url: str, namespace: str) -> Iterator[Bench]:
     with bench(redis_url, namespace) as made:
         made.client.set(made.keys.epoch, "1")
         yield made
-
-
-# ---------------------------------------------------------------- order
 
 
 def test_lanes_come_before_age(world: Bench) -> None:
@@ -84,134 +78,6 @@ def test_a_delayed_job_does_not_wait_behind_other_delayed_ones(world: Bench) -> 
         put(world, f"hour{n}", delay=3_600_000)
     put(world, "soon", delay=50)
     assert until(lambda: take(world), 5)[0].id == "soon"
-
-
-# ---------------------------------------------------------------- coalescing
-
-
-def test_a_better_lane_does_not_wait_for_a_job_that_is_put_off(world: Bench) -> None:
-    put(world, "a", "medium", key="t:1", delay=3_600_000)
-    assert put(world, "b", "medium", key="t:1") == "delayed"
-    assert take(world) == []
-    world.client.hset(world.keys.job("a"), mapping={"trigger": "schedule", "correlation": "old"})
-    assert put(world, "c", "high", key="t:1") == "delayed"
-    (job,) = take(world)
-    assert (job.id, job.lane, job.trigger, job.correlation) == ("a", "high", "test", "c1")
-
-
-def test_a_better_lane_does_not_cut_a_retrys_wait_short(world: Bench) -> None:
-    put(world, "a", "medium", key="t:1")
-    settle(world, take(world)[0], "retry", delay=3_600_000)
-    put(world, "b", "high", key="t:1")
-    assert take(world) == []
-
-
-def test_one_target_has_one_waiting_job_whose_lane_may_rise(world: Bench) -> None:
-    put(world, "other", "medium")
-    assert put(world, "a", "low", key="t:1") == "new"
-    assert put(world, "b", "high", key="t:1") == "waiting"
-    assert [job.id for job in take(world, 3)] == ["a", "other"]
-
-
-def test_hints_while_it_runs_make_exactly_one_more(world: Bench) -> None:
-    put(world, "a", key="t:1")
-    (job,) = take(world)
-    assert [put(world, f"b{n}", "high", key="t:1") for n in range(3)] == ["running"] * 3
-    settle(world, job)
-    after = take(world, 5)
-    assert [found.id for found in after] == ["next-a"]
-    assert after[0].lane == "high"
-    settle(world, after[0])
-    assert take(world, 5) == []
-
-
-def test_a_hint_that_meets_a_retrying_job_uses_it(world: Bench) -> None:
-    put(world, "a", key="t:1")
-    (job,) = take(world)
-    settle(world, job, "retry", error='{"code":"X"}', delay=60_000)
-    assert put(world, "b", "high", key="t:1") == "retrying"
-    assert take(world) == []
-
-
-def test_a_persons_hint_runs_a_retrying_job_now(world: Bench) -> None:
-    hints = Hints(world.client, world.keys)
-    job_id = hints.sync("11111111-1111-1111-1111-111111111111", "u1", "Bank", "medium", "schedule", "c")
-    (job,) = take(world)
-    settle(world, job, "retry", delay=60_000)
-    assert hints.sync(job.item_id, "u1", "Bank", "high", "manual", "c2") == job_id
-    assert [found.id for found in take(world)] == [job_id]
-
-
-def test_a_hint_that_meets_a_job_about_to_be_recorded_as_failed_is_not_lost(world: Bench) -> None:
-    put(world, "a", key="t:1")
-    (job,) = take(world)
-    settle(world, job, "final", error='{"code":"X"}')
-    put(world, "b", key="t:1")
-    settle(world, job, "failed")
-    assert [found.id for found in take(world, 5)] == ["next-a"]
-
-
-def test_two_runs_of_one_target_may_follow_at_once_and_further_ones_keep_their_distance(world: Bench) -> None:
-    world.client.hset(world.keys.limits, "transactions:distance", "3600000")
-    put(world, "a", key="t:1")
-    (first,) = take(world, 5)
-    put(world, "b", key="t:1")
-    settle(world, first)
-    (second,) = take(world, 5)
-    assert second.id == "next-a"
-    for n in range(5):
-        assert put(world, f"c{n}", "high", key="t:1") == "running"
-    settle(world, second)
-    assert take(world, 5) == []
-    assert world.state("next-next-a") == "delayed"
-    (shown,) = View(world.client, world.keys).jobs("delayed")["jobs"]
-    assert shown["due_at"] is not None
-    assert shown["lane"] == "high"
-    for n in range(5):  # one job of this target, however many ask, and none of them before its time
-        assert put(world, f"d{n}", "high", key="t:1") == "delayed"
-    assert take(world, 5) == []
-    put(world, "other", key="t:2")
-    assert [job.id for job in take(world, 5)] == ["other"]
-
-
-def test_a_delay_by_distance_ends_by_itself(world: Bench) -> None:
-    world.client.hset(world.keys.limits, "transactions:distance", "150")
-    for n in range(4):
-        put(world, str(n), key="t:1")
-        (job,) = until(lambda: take(world, 5), 20)
-        settle(world, job)
-    starts = [int(world.fields(str(n))["started"]) for n in range(4)]
-    assert starts[2] - starts[0] >= 150
-    assert starts[3] - starts[2] >= 150
-
-
-def test_a_person_waits_for_no_distance(world: Bench) -> None:
-    world.client.hset(world.keys.limits, "transactions:distance", "3600000")
-    hints = Hints(world.client, world.keys)
-    item_id = "11111111-1111-1111-1111-111111111111"
-    for _ in range(2):
-        hints.sync(item_id, "u1", "Bank", "high", "webhook", "c")
-        settle(world, take(world)[0])
-    waits = hints.sync(item_id, "u1", "Bank", "medium", "schedule", "c")
-    assert hints.sync(item_id, "u1", "Bank", "high", "webhook", "c") == waits  # a better lane does not end it
-    assert world.state(waits) == "delayed"
-    assert hints.sync(item_id, "u1", "Bank", "high", "manual", "c") == waits
-    (job,) = take(world)
-    hints.sync(item_id, "u1", "Bank", "high", "manual", "c")  # nor for the end of the distance after the run
-    settle(world, job)
-    assert len(take(world)) == 1
-
-
-def test_a_clock_set_back_makes_no_distance_longer(world: Bench) -> None:
-    world.client.hset(world.keys.limits, "transactions:distance", "1000")
-    world.client.set(world.keys.prefix + "pace:t:1", "9999999999999")
-    put(world, "a", key="t:1")
-    (shown,) = View(world.client, world.keys).jobs("delayed")["jobs"]
-    seconds, micros = world.client.time()
-    assert int(world.fields(shown["id"])["due"]) <= seconds * 1000 + micros // 1000 + 1000
-
-
-# ---------------------------------------------------------------- starts, leases, poison
 
 
 def test_a_lease_that_runs_out_gives_the_job_to_another_and_the_first_end_is_not_used(world: Bench) -> None:
@@ -302,9 +168,6 @@ def test_finishing_takes_the_next_in_the_same_step(world: Bench) -> None:
     assert [Taken.from_script("transactions", row).id for row in answer[2]] == ["b"]
 
 
-# ---------------------------------------------------------------- limits
-
-
 def test_concurrency_holds_over_workers_and_changes_live(world: Bench) -> None:
     control = Control(world.client, world.keys)
     control.limit("transactions", 2, None)
@@ -342,9 +205,6 @@ def test_the_rate_of_a_queue_is_exact(world: Bench) -> None:
 def test_a_limit_below_one_is_refused(world: Bench) -> None:
     with pytest.raises(UsageError):
         Control(world.client, world.keys).limit("transactions", 0, None)
-
-
-# ---------------------------------------------------------------- what a person does
 
 
 def test_cancel_and_run_now(world: Bench) -> None:
@@ -433,99 +293,3 @@ def test_changes_are_told(world: Bench) -> None:
     events.publish(world.client, world.keys, "items", "i1")
     thread.join(10)
     assert [(event["topic"], event["id"]) for event in told] == [("jobs", "a"), ("items", "i1")]
-
-
-# ---------------------------------------------------------------- with Dramatiq's worker
-
-
-def declare(broker: Broker, function: Any, queue: str = "transactions") -> dramatiq.Actor[Any, Any]:
-    return dramatiq.actor(function, broker=broker, queue_name=queue, actor_name="act")
-
-
-def test_dramatiq_runs_what_was_sent(world: Bench) -> None:
-    broker = world.broker()
-    seen: list[int] = []
-    actor = declare(broker, seen.append)
-    for n in range(50):
-        actor.send(n)
-    world.work(broker)
-    until(lambda: len(seen) == 50)
-    assert sorted(seen) == list(range(50))
-    until(lambda: not broker.held)
-    until(lambda: broker.slots.free == 2)
-
-
-def test_a_sleeping_worker_is_woken(world: Bench) -> None:
-    broker = world.broker()
-    seen = threading.Event()
-    actor = declare(broker, seen.set)
-    world.work(broker)
-    until(lambda: world.client.exists(world.keys.prefix + "idle:transactions"))
-    actor.send()
-    assert seen.wait(10)
-
-
-def test_two_queues_share_the_threads_and_neither_starves(world: Bench) -> None:
-    broker = world.broker(threads=1)
-    order: list[str] = []
-    many = dramatiq.actor(lambda: order.append("w"), broker=broker, queue_name="webhooks", actor_name="many")
-    one = dramatiq.actor(lambda: order.append("n"), broker=broker, queue_name="notifications", actor_name="one")
-    for _ in range(300):
-        many.send()
-    one.send()
-    world.work(broker)
-    until(lambda: len(order) == 301)
-    assert order.index("n") < 300
-
-
-def test_long_jobs_spread_over_processes(world: Bench) -> None:
-    gate = threading.Event()
-    started: list[str] = []
-
-    def long(name: str) -> None:
-        started.append(name)
-        gate.wait(20)
-
-    for name in ("w1", "w2"):
-        broker = world.broker(name, threads=2)
-        actor = declare(broker, functools.partial(long, name))
-        world.work(broker)
-    for _ in range(4):
-        actor.send()
-    until(lambda: len(started) == 4)
-    gate.set()
-    assert sorted(started) == ["w1", "w1", "w2", "w2"]
-
-
-def test_a_message_too_long_for_references_is_refused(world: Bench) -> None:
-    actor = declare(world.broker(), lambda text: None)
-    with pytest.raises(UsageError):
-        actor.send("x" * 5000)
-
-
-def test_an_unknown_actor_fails_and_leaves_the_queue_working(world: Bench) -> None:
-    broker = world.broker()
-    seen = threading.Event()
-    put(world, "stranger")
-    scripts.run(world.client, world.keys, "enqueue", "x", "transactions", "high", "u", "", "unknown", "[]", "{}",
-                "", "", "t", "c", 0, 1, 0)  # fmt: skip
-    declare(broker, seen.set)
-    world.work(broker)
-    assert seen.wait(10)
-    until(lambda: world.state("x") is None)
-
-
-def test_no_key_is_left_but_the_done_ones(world: Bench) -> None:
-    """Bounded in Redis: a finished job leaves its ledger in the list of done ones and nothing else."""
-    broker = world.broker()
-    broker.options.keep_done = 3
-    actor = declare(broker, lambda: None)
-    for _ in range(30):
-        actor.send()
-    world.work(broker)
-    until(lambda: not scripts.run(world.client, world.keys, "counts", "transactions")[0] and not broker.held)
-    kinds = {
-        str(key).split("}:")[1].split(":")[0] for key in world.client.scan_iter(match="*" + world.keys.namespace + "*")
-    }
-    assert kinds <= {"epoch", "job", "done", "idle", "limits", "stats", "totals"}
-    assert len(list(world.client.scan_iter(match="*" + world.keys.namespace + "}:job:*"))) == 3

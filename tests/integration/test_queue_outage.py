@@ -18,9 +18,9 @@ import redis
 from engine.host.valkey import Valkey
 from engine.queue import View
 from engine.store import Transport
-from tests.integration.test_jobs import USER, item, run
 from tests.integration.test_jobs_process import Processes, hint, starts, tell
 from tests.support import servers
+from tests.support.jobs import USER, item, run
 from tests.support.queue import Bench, bench
 from tests.support.queue import settings as queue_settings
 from tests.support.queue_steps import QUEUE, put

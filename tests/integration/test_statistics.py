@@ -18,7 +18,7 @@ from engine.plaid.errors import plaid_error
 from engine.queue import Hints, scripts
 from engine.queue.broker import Broker
 from engine.store import Transport
-from tests.integration.test_jobs import USER, actor, run
+from tests.support.jobs import USER, actor, run
 from tests.support.queue import Bench, bench, settings
 from tests.support.wait import until
 
