@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from engine.queue.failed import FailedJobs
 MOST_AT_A_TIME = 200
 MOST_A_MINUTE = 1_000_000
 
+_GROUP_CURSOR = re.compile(r"[tf]\|[0-9]{1,18}\|.{1,200}")
+
 
 class JobsQuery(Struct):
     """``q`` searches ids, banks and causes; ``group`` is a fingerprint of failures."""
@@ -31,6 +34,11 @@ class JobsQuery(Struct):
 
 class SpanQuery(Struct):
     span: types.Span = "24h"
+
+
+class FailuresQuery(SpanQuery):
+    after: str | None = None
+    limit: int = 200
 
 
 def queues(call: Call) -> types_jobs.Queues:
@@ -174,7 +182,10 @@ def _gone(call: Call, job_id: str) -> NotFound | Conflict:
 
 
 def failures(call: Call) -> types_jobs.FailureGroups:
-    return views.failure_groups(call.context, call.query.span)
+    query = call.query
+    if query.after is not None and not _GROUP_CURSOR.fullmatch(query.after):
+        raise UsageError("The cursor belongs to another list.")
+    return views.failure_groups(call.context, query.span, query.after, page_size(query.limit))
 
 
 def retry_group(call: Call) -> types.Done:
@@ -208,6 +219,6 @@ def routes() -> list[Route]:
         act("jobs/{id}/restore", "Take a discarded job back.", restore),
         act("jobs/{id}/cancel", "Drop a job that has not started.", cancel),
         act("jobs/{id}/run", "Run a waiting or delayed job next.", run),
-        get("failures", "Failures by cause.", failures, types_jobs.FailureGroups, query=SpanQuery),
+        get("failures", "Failures by cause.", failures, types_jobs.FailureGroups, query=FailuresQuery),
         act("failures/{fingerprint}/retry", "Retry all that one cause hit.", retry_group, body=types_jobs.GroupRetry),
     ]

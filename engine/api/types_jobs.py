@@ -121,6 +121,7 @@ class FailureGroup(Struct):
 
 class FailureGroups(Struct):
     groups: list[FailureGroup]
+    next: str | None = None
 
 
 class RunningJob(Struct):

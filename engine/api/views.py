@@ -245,15 +245,15 @@ def _iso(text: str) -> str:
     return clock.iso(clock.parse(text))
 
 
-def failure_groups(context: Context, span: str) -> types_jobs.FailureGroups:
-    """Failures by cause, with the cure of each."""
-    groups = context.store.call("failure_groups_list", span=span)["groups"]
-    for group in groups:
+def failure_groups(context: Context, span: str, after: str | None, limit: int) -> types_jobs.FailureGroups:
+    """One page of failures by cause, with the cure of each."""
+    page = context.store.call("failure_groups_list", span=span, after=after, limit=limit)
+    for group in page["groups"]:
         cure = words(group["code"], None).action if group["kind"] == PLAID else None
         group["action"] = cure if cure not in {None, "Copy details"} else "Retry"
         group["title"] = group["title"] or group["code"]
         group["sentence"] = group["sentence"] or ""
-    return types_jobs.FailureGroups(groups=msgspec.convert(groups, list[types_jobs.FailureGroup]))
+    return msgspec.convert(page, types_jobs.FailureGroups)
 
 
 # ---------------------------------------------------------------- banks

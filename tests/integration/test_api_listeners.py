@@ -202,7 +202,8 @@ def test_no_input_makes_the_engine_fail(api: Api) -> None:
     for path in [
         "jobs?state=nonsense", "jobs?limit=0", "jobs?limit=x", "jobs?after=rubbish", "jobs?state=failed&after=failed|x",
         "jobs?queue=none", "jobs?other=1", "jobs/%00", "jobs/" + "x" * 500, "items?after=zz", "items?q=%00", "items/x",
-        "audit?after=²", "items?state=none", "bills?after=x", "bills/review?after=%ff", "notices?after=-1",
+        "audit?after=²", "failures?after=x", "failures?after=f|9|",
+        "items?state=none", "bills?after=x", "bills/review?after=%ff", "notices?after=-1",
         "notices?after=" + "9" * 40,
         "chart?span=1y", "nothing", "bills/" + ID, "items/link/none", "items/link/" + ID,
     ]:  # fmt: skip

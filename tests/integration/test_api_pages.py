@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +34,17 @@ def add_notice(api: Api, number: int) -> None:
     api.parts.store.call("notice_deliver", outbox=made["id"], tone="info", title=f"Notice {number}", sentence="")
 
 
+def key(row: dict[str, Any]) -> object:
+    return row.get("id") or row["fingerprint"]
+
+
 @pytest.mark.parametrize(
     ("path", "rows", "add"),
     [
         ("items", "items", link),
         ("bills", "bills", add_bill),
         ("jobs?state=failed", "jobs", lambda api, number: fail(api, link(api, number))),
+        ("failures", "groups", lambda api, number: fail(api, link(api, number), f"CODE_{number}")),
         ("webhooks", "webhooks", lambda api, number: api.webhook(body(number=number))),
         ("notices", "notices", add_notice),
         ("audit", "entries", lambda api, number: ok(api.call("POST", "queues/transactions/pause"))),
@@ -49,14 +55,14 @@ def test_a_list_that_grows_while_it_is_read(api: Api, path: str, rows: str, add:
     for _ in range(7):
         add(api, next(numbers))
     sign = "&" if "?" in path else "?"
-    there = {row["id"] for row in ok(api.call("GET", f"{path}{sign}limit=500"))[rows]}
+    there = {key(row) for row in ok(api.call("GET", f"{path}{sign}limit=500"))[rows]}
     assert len(there) == 7
     seen: list[object] = []
     after: str | None = ""
     while after is not None:
         page = ok(api.call("GET", path, params={"limit": 2, **({"after": after} if after else {})}))
         assert len(page[rows]) <= 2
-        seen += [row["id"] for row in page[rows]]
+        seen += [key(row) for row in page[rows]]
         after = page["next"]
         if len(seen) < 20:
             add(api, next(numbers))

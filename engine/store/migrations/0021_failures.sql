@@ -276,14 +276,24 @@ end $$;
 
 -- Every group that was seen in the span, the muted ones last, with counts by hour (24 of them, oldest first) and its
 -- newest error.
-create function public.syncdesk_failure_groups_list(p_span text default '24h') returns jsonb
+-- Muted causes last, else the newest failure first; a day on which hundreds of banks are down has many.
+create function public.syncdesk_failure_groups_list(
+    p_span text default '24h', p_after text default null, p_limit integer default 200
+) returns jsonb
 language plpgsql stable security definer set search_path = '' set statement_timeout = '10s' as $$
+declare
+    most integer := least(greatest(p_limit, 1), 500);
 begin
     return (with groups_ as materialized (
-        select g.* from syncdesk.failure_groups g
-        where g.last_seen > clock_timestamp() - (case p_span when '1h' then '1 hour' when '7d' then '7 days'
+        select g.*, g.muted_until is not null as muted, (extract(epoch from g.last_seen) * 1000000)::bigint as seen
+        from syncdesk.failure_groups g
+        where (p_after is null
+            or (g.muted_until is not null, -(extract(epoch from g.last_seen) * 1000000)::bigint, g.fingerprint)
+                > (split_part(p_after, '|', 1)::boolean, -split_part(p_after, '|', 2)::bigint,
+                    substring(p_after from '^[^|]*[|][^|]*[|](.*)$')))
+            and g.last_seen > clock_timestamp() - (case p_span when '1h' then '1 hour' when '7d' then '7 days'
             else '24 hours' end)::interval
-        order by g.muted_until is not null, g.last_seen desc limit 200
+        order by muted, seen desc, g.fingerprint limit most
     ), counted as (
         select t.key, coalesce(sum(t.n) filter (where t.kind = 'open'), 0)::bigint as open_jobs,
             coalesce(sum(t.n) filter (where t.kind = 'group'), 0)::bigint as failed
@@ -303,9 +313,11 @@ begin
         'queue', g.queue, 'title', g.samples -> 0 -> 'error' ->> 'title',
         'sentence', g.samples -> 0 -> 'error' ->> 'sentence', 'action', '', 'count', g.count,
         'open_jobs', coalesce(c.open_jobs, 0), 'failed', coalesce(c.failed, 0),
-        'muted', g.muted_until is not null, 'muted_until', g.muted_until, 'banks', coalesce(b.banks, 0),
+        'muted', g.muted, 'muted_until', g.muted_until, 'banks', coalesce(b.banks, 0),
         'first_seen', syncdesk.iso(g.first_seen), 'last_seen', syncdesk.iso(g.last_seen),
-        'hours', h.hours) order by g.muted_until is not null, g.last_seen desc), '[]'))
+        'hours', h.hours) order by g.muted, g.seen desc, g.fingerprint), '[]'),
+        'next', case when count(*) = most then (array_agg(concat_ws('|', g.muted, g.seen, g.fingerprint)
+            order by g.muted desc, g.seen, g.fingerprint desc))[1] end)
     from groups_ g join hours_ h on h.fingerprint = g.fingerprint
     left join counted c on c.key = g.fingerprint left join banks_ b on b.fingerprint = g.fingerprint);
 end $$;
