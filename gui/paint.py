@@ -142,6 +142,16 @@ def bars(
     painter.restore()
 
 
+def check(painter: QPainter, theme: Theme, x: float, y: float, on: bool) -> None:
+    """A box to tick, 16 square."""
+    box = QRectF(x, y, 16, 16)
+    if on:
+        rounded(painter, box, 4, theme.color("button.primary.bg"))
+        icons.draw(painter, "check", theme.color("button.primary.text"), x + 2, y + 2, 12)
+    else:
+        rounded(painter, box, 4, theme.color("bg.surface"), theme.color("border.control"))
+
+
 def switch(painter: QPainter, theme: Theme, box: QRectF, on: bool) -> None:
     """On or off, 32 × 18."""
     rounded(painter, box, 9, theme.color("button.primary.bg" if on else "border.control"))

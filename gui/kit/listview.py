@@ -16,6 +16,8 @@ from gui.models.rows import ROW, Rows
 from gui.theme import Theme
 
 Index = QModelIndex | QPersistentModelIndex
+TICK = 28
+"""Room that a box to tick takes."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Column:
     sorted: bool = False
     buttons: Callable[[Any], Sequence[RowButton]] | None = None
     pad: int = 8
+    tick: bool = False
+    """Rows that can be ticked have their box here, before what is painted."""
 
 
 @dataclass
@@ -151,6 +155,10 @@ class _Delegate(QStyledItemDelegate):
         columns = self._layout.columns(row)
         for column, box in zip(columns, boxes(columns, area.width(), self._layout.edge), strict=True):
             room = QRectF(area.x() + box.x(), area.y(), box.width(), area.height() - 1)
+            if column.tick and self._view.can_tick(row):
+                on = self._view.rows.key(row) in self._view.rows.ticked
+                paint.check(painter, theme, room.x(), room.center().y() - 8, on)
+                room.setLeft(room.x() + TICK)
             if column.paint is not None:
                 painter.save()
                 column.paint(Cell(painter, theme, room, stale), row)
@@ -212,6 +220,8 @@ class List(QListView):
     opened = Signal(str)
     pressed = Signal(str, str)
     left = Signal()
+    ticked = Signal()
+    """Other rows are ticked now, by their box, Space, or a click with Ctrl or Shift."""
 
     def __init__(self, rows: Rows, layout: Layout, name: str, uniform: bool = True) -> None:
         super().__init__()
@@ -222,6 +232,7 @@ class List(QListView):
         self.over_button: tuple[int, str] | None = None
         self.skeleton = False
         self._row_menu: Callable[[Any], Sequence[RowButton]] = lambda _row: ()
+        self.can_tick: Callable[[Any], bool] = lambda _row: False
         self.setModel(rows)
         self._delegate = _Delegate(self, layout)
         self.setItemDelegate(self._delegate)
@@ -304,6 +315,46 @@ class List(QListView):
                     return spot.toRect()
         return QRect()
 
+    def tick_box(self, key: str) -> QRect:
+        """Where the box of a row is; empty where it has none."""
+        place = self.rows.find(key)
+        row = self.rows.rows[place] if place >= 0 else None
+        if row is None or not self.can_tick(row):
+            return QRect()
+        area, columns = self.visualRect(self.rows.index(place)), self._look.columns(row)
+        for column, box in zip(columns, boxes(columns, area.width(), self._look.edge), strict=True):
+            if column.tick:
+                return QRectF(area.x() + box.x() - 4, area.center().y() - 12, 24, 24).toRect()
+        return QRect()
+
+    def untick(self) -> bool:
+        """Tick none; False where none was."""
+        return self._tick(set())
+
+    def _tick(self, wanted: set[str]) -> bool:
+        if wanted == self.rows.ticked:
+            return False
+        self.rows.ticked = wanted
+        self.viewport().update()
+        self.ticked.emit()
+        return True
+
+    def _range(self, key: str) -> set[str]:
+        """Rows from the current one to this that can be ticked."""
+        first, last = sorted((max(0, self.rows.find(self._key)), self.rows.find(key)))
+        return {self.rows.key(row) for row in self.rows.rows[first : last + 1] if self.can_tick(row)}
+
+    def _ticks(self, event: QMouseEvent, key: str) -> bool:
+        """Whether a click was on a box, or held Ctrl or Shift, and so ticks instead of opening."""
+        held = event.modifiers()
+        if held & Qt.KeyboardModifier.ShiftModifier:
+            self._tick(self.rows.ticked | self._range(key))
+        elif held & Qt.KeyboardModifier.ControlModifier or self.tick_box(key).contains(event.position().toPoint()):
+            self._tick(self.rows.ticked ^ {key})
+        else:
+            return False
+        return True
+
     def _keep_current(self) -> None:
         place = self.rows.find(self._key) if self._key else -1
         if self._key and place < 0:
@@ -335,6 +386,8 @@ class List(QListView):
                 if hit.enabled:
                     self.pressed.emit(key, hit.name)
                 return
+            if self.can_tick(index.data(ROW)) and self._ticks(event, key):
+                return
             self._key = key
             super().mousePressEvent(event)
             self.viewport().update()
@@ -358,6 +411,9 @@ class List(QListView):
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in {Qt.Key.Key_Return, Qt.Key.Key_Enter} and self._key:
             self.opened.emit(self._key)
+            return
+        if event.key() == Qt.Key.Key_Space and self._key and self.can_tick(self.rows.get(self._key)):
+            self._tick(self.rows.ticked ^ {self._key})
             return
         if event.text() and event.text().isprintable() and not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
             event.ignore()  # single letters are the page's shortcuts, not a search

@@ -25,6 +25,8 @@ class Rows(QAbstractListModel):
         self._rows: list[Any] = []
         self.stale: set[str] = set()
         """Keys of rows that left this list while it was being read."""
+        self.ticked: set[str] = set()
+        """Keys of rows that a person ticked; one that leaves the list is ticked no more."""
 
     @property
     def rows(self) -> Sequence[Any]:
@@ -41,7 +43,7 @@ class Rows(QAbstractListModel):
         if role == ROW:
             return row
         if role in {Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole}:
-            return self._sentence(row)
+            return f"Ticked, {self._sentence(row)}" if self.key(row) in self.ticked else self._sentence(row)
         return None
 
     def find(self, key: str) -> int:
@@ -69,12 +71,14 @@ class Rows(QAbstractListModel):
         if hold and self._rows:
             self.stale = known - set(fresh)
             self._replace(fresh)
+            self.ticked -= self.stale
             self.shown.emit()
             return sum(1 for key in fresh if key not in known)
         self.stale = set()
         self._remove([at for at, row in enumerate(self._rows) if self.key(row) not in fresh])
         self._arrange(list(fresh.values()))
         self._replace(fresh)
+        self.ticked &= set(fresh)
         self.shown.emit()
         return 0
 
@@ -93,6 +97,7 @@ class Rows(QAbstractListModel):
         self.beginResetModel()
         self._rows = []
         self.stale = set()
+        self.ticked = set()
         self.endResetModel()
 
     def touch(self) -> None:

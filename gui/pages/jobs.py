@@ -144,6 +144,10 @@ class JobsPage(ListPage):
         self.job_list.set_menu(self._job_menu)
         self.pane.done.connect(self._let_go)
         self.by_job.empty.acted.connect(self._clear_filters)
+        for view in (self.cause_list, self.job_list):
+            view.can_tick = self._can_tick
+            view.ticked.connect(self._show_buttons)
+            view.rows.shown.connect(self._show_buttons)
         self.retry_all.clicked.connect(lambda: self._ask_all("retry"))
         self.discard_all.clicked.connect(lambda: self._ask_all("discard"))
         self._key("Ctrl+Shift+R", lambda: self._ask_all("retry"))
@@ -168,12 +172,20 @@ class JobsPage(ListPage):
         return (self.discard_all, self.retry_all) if self.tabs.current == "failed" and self._failed else ()
 
     def _ask_all(self, verb: types_bulk.Verb) -> None:
-        """All that match the filter as it is now."""
+        """All that match the filter as it is now, or those that are ticked."""
         may, reason = self.desk.may()
         if self.tabs.current != "failed":
             return
         if not may:
             self.desk.say(reason)
+            return
+        chosen = self._chosen()
+        if chosen and verb == "retry":
+            self.bulks.retry_seen(types_bulk.JobFilter(ids=chosen), len(chosen))
+            self._list.untick()
+            return
+        if chosen:
+            self.bulks.ask(verb, types_bulk.JobFilter(ids=chosen))
             return
         asked = types_bulk.JobFilter(queue=self.queue.current or None, q=self.search.text().strip() or None)  # type: ignore[arg-type]
         self.bulks.ask(verb, asked)
@@ -182,9 +194,11 @@ class JobsPage(ListPage):
         """What they are about: all, or all that match."""
         filtered = bool(self.search.text().strip() or self.queue.current)
         what = "all that match…" if filtered else f"all {words.count(self._failed)}…"
+        chosen = len(self._chosen())
         may, reason = self.desk.may()
         for button, verb in ((self.retry_all, "Retry"), (self.discard_all, "Discard")):
-            button.set_words(f"{verb} {what}")
+            ends = "…" if verb == "Discard" else ""
+            button.set_words(f"{verb} {words.count(chosen)} ticked{ends}" if chosen else f"{verb} {what}")
             button.allow(may, reason)
         self.headed.emit()
 
@@ -192,6 +206,17 @@ class JobsPage(ListPage):
         return (self.cause_list, self.job_list, self.pane.copy)
 
     # ------------------------------------------------------------ what is shown
+
+    @property
+    def _list(self) -> List:
+        return self.cause_list if self._causes_shown else self.job_list
+
+    def _can_tick(self, row: Any) -> bool:
+        return self.tabs.current == "failed" and not isinstance(row, rows.CauseRow | rows.MoreRow)
+
+    def _chosen(self) -> list[str]:
+        """Ids of the jobs that are ticked."""
+        return sorted(key.removeprefix("job:") for key in self._list.rows.ticked)
 
     @property
     def _causes_shown(self) -> bool:
@@ -224,6 +249,9 @@ class JobsPage(ListPage):
     def set_narrow(self, narrow: bool) -> None:
         super().set_narrow(narrow)
         self.strip.set_edge(self.theme.size("page.padding.narrow" if narrow else "page.padding"))
+
+    def escape(self) -> bool:
+        return super().escape() or self._list.untick()
 
     def link_changed(self) -> None:
         self.pane.link_changed()
@@ -438,7 +466,9 @@ class JobsPage(ListPage):
             self.jobs.refresh(release=True)
 
     def _by_key(self, action: str) -> None:
-        if self._causes_shown:
+        if self._chosen() and action in {"retry", "discard"}:
+            self._ask_all(action)  # type: ignore[arg-type]
+        elif self._causes_shown:
             found = self.causes.get(self.cause_list.current_key())
             if isinstance(found, rows.JobRow):
                 self._act_on(found.job.id, action)

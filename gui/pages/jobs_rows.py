@@ -17,7 +17,7 @@ from gui.linking import MENDS, NEW
 BY = {
     "webhook": "by a webhook",
     "schedule": "by schedule",
-    "cron": "by the cron endpoint",
+    "cron": "by cron",
     "manual": "by you",
     "retry": "by a retry",
     "link": "by linking",
@@ -206,9 +206,9 @@ _CAUSE = [
 ]
 _JOB = [
     Column("", 44),
-    Column("", 0, _job_name),
-    Column("", 136, _by),
-    Column("", 96, _right(attempts), right=True),
+    Column("", 0, _job_name, tick=True),
+    Column("", 124, _by),
+    Column("", 92, _right(attempts), right=True),
     Column("", 120, _right(when, "text.muted"), right=True),
 ]
 
@@ -244,7 +244,7 @@ def _what(cell: Cell, job: types_jobs.Job) -> None:
 
 
 PLAIN = [
-    Column("Job", 0, paint_name),
+    Column("Job", 0, paint_name, tick=True),
     Column("State", 176, _state),
     Column("Begun", 140, _what),
     Column("Attempts", 92, _right(lambda job: words.count(job.attempts) if job.attempts else "–"), right=True),
