@@ -102,7 +102,7 @@ class Gate(threading.Thread):
         told = client.delete(keys.gate)
         self._open()
         if told:
-            seconds = (clock.now() - clock.parse(found.since)).total_seconds()
+            seconds = max(0.0, (clock.now() - clock.parse(found.since)).total_seconds())  # clocks are set, too
             log.warning("The database takes work again", code=found.code, after_s=round(seconds, 1))
             events.publish(client, keys, "queues")
 

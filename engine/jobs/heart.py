@@ -121,6 +121,8 @@ class Heart(threading.Thread):
         pipe.pexpire(self._key, lifetime_ms)
         pipe.zadd(broker.keys.workers, {broker.options.worker_id: now_ms})
         pipe.zremrangebyscore(broker.keys.workers, "-inf", now_ms - lifetime_ms)
+        # By a clock that was ahead: who lives comes again with its next beat.
+        pipe.zremrangebyscore(broker.keys.workers, now_ms + lifetime_ms, "+inf")
         pipe.execute()
 
     def _tell_stuck(self) -> None:

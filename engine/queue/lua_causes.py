@@ -78,11 +78,12 @@ local function next_waiter(queue, cause)
   return id, f[2], f[3]
 end
 
--- The last canary is still out. One that hangs in the cause is not waited for.
+-- The last canary is still out. One that hangs in the cause, or began by a clock that was ahead, is not waited for.
 local function out(queue, cause)
   local last = redis.call('HGET', P .. 'canary:' .. queue, cause)
   local f = last and redis.call('HMGET', jobkey(last), 'state', 'early', 'started') or {}
-  return f[2] == cause and (f[1] == 'waiting' or (f[1] == 'running' and now - tonumber(f[3]) < 2 * CANARY_MS))
+  local ran = f[1] == 'running' and now - tonumber(f[3]) or -1
+  return f[2] == cause and (f[1] == 'waiting' or (ran >= 0 and ran < 2 * CANARY_MS))
 end
 
 local function probe(queue)
@@ -144,10 +145,12 @@ end
 local function retry_of(queue, id, due, cause)
   local key = jobkey(id)
   if cause == 'limits' and not limits_shut() then cause = '' end
-  local f = redis.call('HMGET', key, 'early', 'early_due', 'freed', 'final')
+  local f = redis.call('HMGET', key, 'early', 'early_due', 'freed', 'final', 'started')
   local early = f[1] and f[1] == cause
   if early then
-    due = math.max(cause == 'limits' and due or now, tonumber(f[2])) -- one that met no probe's turn waits at least
+    -- Since a clock was ahead that is put right, its old time says nothing.
+    local before = tonumber(f[5] or '0') <= now and tonumber(f[2]) or now
+    due = math.max(cause == 'limits' and due or now, before) -- one that met no probe's turn waits at least
   elseif f[3] then
     redis.call('HDEL', key, 'freed')
   end

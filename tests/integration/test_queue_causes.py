@@ -141,6 +141,18 @@ def test_a_canary_that_hangs_is_not_waited_for_for_ever(world: Bench) -> None:
 
 
 @pytest.mark.brokers
+def test_a_canary_of_a_clock_that_was_ahead_neither_holds_the_next_up_nor_waits_for_it(world: Bench) -> None:
+    outage(world, 2)
+    before = due(world, "transactions0")
+    first = canary(world)
+    ahead = before + 3_600_000
+    world.client.hset(world.keys.job(first.id), mapping={"started": ahead, "early_due": ahead})
+    assert canary(world).id != first.id
+    fail(world, first, "database")
+    assert due(world, first.id) < before  # at once, as the clock now goes
+
+
+@pytest.mark.brokers
 def test_another_failure_of_a_canary_counts(world: Bench) -> None:
     outage(world, 1)
     settle(world, canary(world), "retry", delay=60_000, error='{"code":"X"}')

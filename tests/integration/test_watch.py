@@ -394,7 +394,7 @@ def _broken(world: World, bank: RunningBank, item: str) -> None:
 
 
 def test_the_schedule_itself_looks_sooner(world: World, tools: Tools) -> None:
-    world.execute("update syncdesk.items set quick_until = now() + interval '1 hour'")
+    world.execute("update syncdesk.items set quick_until = now() + interval '1 minute'")
     tried(world, 60)
     made = Scheduler(tools.settings, tools)
     thread = threading.Thread(target=made.run)

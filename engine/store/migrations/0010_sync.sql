@@ -56,6 +56,12 @@ language sql as $$ select set_config('synchronous_commit', 'off', true) $$;
 
 -- ---------------------------------------------------------------- leases
 
+-- Whether a lease holds. None is given for six minutes: one that ends later is of a clock that was ahead.
+create function syncdesk.lasts(p_until timestamptz) returns boolean
+language sql volatile as $$
+    select p_until > clock_timestamp() and p_until < clock_timestamp() + interval '6 minutes'
+$$;
+
 create function public.syncdesk_sync_claim(
     p_item uuid, p_run uuid, p_owner text, p_job text, p_trigger text, p_correlation text, p_lease_ms integer
 ) returns jsonb
@@ -94,7 +100,7 @@ begin
     on conflict (item_id) do update
         set owner = excluded.owner, fence = excluded.fence, run_id = excluded.run_id, expires_at = excluded.expires_at
         -- Its own lease again: the answer to an earlier call was lost on the way.
-        where l.expires_at < clock_timestamp() or l.run_id = p_run or l.owner = 'parked'
+        where not syncdesk.lasts(l.expires_at) or l.run_id = p_run or l.owner = 'parked'
     returning l.fence into fence_;
     if fence_ is null then return jsonb_build_object('status', 'busy'); end if;
     -- A run that still says "running" died with its worker.
@@ -261,7 +267,7 @@ begin
     update syncdesk.sync_runs r set state = 'abandoned', finished_at = clock_timestamp()
         where r.state = 'running' and r.started_at < clock_timestamp() - interval '1 minute'
         and (r.parked is null or r.parked_at < clock_timestamp() - interval '1 hour')
-        and not exists (select from syncdesk.item_leases l where l.run_id = r.id and l.expires_at > clock_timestamp());
+        and not exists (select from syncdesk.item_leases l where l.run_id = r.id and syncdesk.lasts(l.expires_at));
     get diagnostics runs = row_count;
     delete from syncdesk.item_leases where expires_at < clock_timestamp() - interval '1 minute';
     delete from syncdesk.skipped_rows s using syncdesk.sync_runs r where r.id = s.run_id and r.state = 'abandoned';

@@ -215,7 +215,9 @@ begin
     with due_ as (
         select id from syncdesk.items
         where removed_at is null and paused_at is null and state in ('needs_you', 'error', 'expiring')
-            and coalesce(next_probe_at, '-infinity') <= clock_timestamp()
+            -- Never more than a day ahead, but by a clock that was.
+            and (coalesce(next_probe_at, '-infinity') <= clock_timestamp()
+                or next_probe_at > clock_timestamp() + interval '1 day')
         order by next_probe_at nulls first limit p_limit for update skip locked
     ), set_ as (
         update syncdesk.items i set next_probe_at = clock_timestamp() + interval '1 hour'

@@ -45,7 +45,7 @@ language sql stable security definer set search_path = '' set statement_timeout 
         where i.wanted > i.done and i.removed_at is null and i.paused_at is null
             and i.id > coalesce((p_after ->> 'item')::uuid, '00000000-0000-0000-0000-000000000000')
             and not exists (
-                select from syncdesk.item_leases l where l.item_id = i.id and l.expires_at > clock_timestamp())
+                select from syncdesk.item_leases l where l.item_id = i.id and syncdesk.lasts(l.expires_at))
             and not exists (
                 select from syncdesk.failure_group_items g
                 where g.queue = 'transactions' and g.target = i.id::text and g.open

@@ -123,7 +123,9 @@ declare
     due timestamptz;
 begin
     insert into syncdesk.bulk_pace (queue, next_at) values (p_queue, '-infinity') on conflict (queue) do nothing;
-    select next_at into due from syncdesk.bulk_pace where queue = p_queue for update;
+    -- Owed ahead for a second at most; more is of a clock that was ahead.
+    update syncdesk.bulk_pace set next_at = least(next_at, clock_timestamp() + interval '1 second')
+        where queue = p_queue returning next_at into due;
     return greatest(0, ceil(extract(epoch from clock_timestamp()
         - greatest(due, clock_timestamp() - interval '250 milliseconds')) * p_per_second))::integer;
 end $$;

@@ -95,7 +95,7 @@ begin
         else
             update syncdesk.queue_alarms set calm_since = clock_timestamp() where queue = q.name and calm_since is null;
             delete from syncdesk.queue_alarms
-                where queue = q.name and calm_since < clock_timestamp() - interval '5 minutes';
+                where queue = q.name and calm_since not between clock_timestamp() - interval '5 minutes' and clock_timestamp();
             changed := found;
         end if;
         if changed then

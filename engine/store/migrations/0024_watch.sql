@@ -179,7 +179,9 @@ end $$;
 create function syncdesk.look_after(i syncdesk.items, p_base_s integer) returns interval
 language sql stable as $$
     select case
-        when i.quick_until > clock_timestamp() and i.state <> 'bank_trouble' then interval '5 seconds'
+        -- Never longer than `quicken` says, but by a clock that was ahead.
+        when i.quick_until between clock_timestamp() and clock_timestamp() + interval '2 minutes'
+            and i.state <> 'bank_trouble' then interval '5 seconds'
         else interval '1 second' * greatest(least(p_base_s, 120), p_base_s
             / case when i.state = 'bank_trouble' or coalesce(i.webhook_seen_at > clock_timestamp() - interval '3 days', false)
                 then 1 else 3 end
@@ -204,7 +206,8 @@ begin
             select i.id from syncdesk.items i
             where i.removed_at is null and i.paused_at is null and i.wanted = i.done
                 and i.state not in ('needs_you', 'error', 'removed')
-                and coalesce(i.last_attempt_at, i.created_at) + syncdesk.look_after(i, p_base_s) <= clock_timestamp()
+                and (coalesce(i.last_attempt_at, i.created_at) + syncdesk.look_after(i, p_base_s) <= clock_timestamp()
+                    or coalesce(i.last_attempt_at, i.created_at) > clock_timestamp()) -- a clock was ahead
             order by i.quick_until > clock_timestamp() desc nulls last, i.last_attempt_at nulls first, i.id
             limit p_limit for no key update skip locked
         ) due

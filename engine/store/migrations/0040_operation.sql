@@ -18,7 +18,9 @@ begin
         owner = excluded.owner,
         fence = case when l.owner = excluded.owner then l.fence else excluded.fence end,
         expires_at = excluded.expires_at
-        where l.owner = excluded.owner or l.expires_at < clock_timestamp();
+        where l.owner = excluded.owner or l.expires_at < clock_timestamp()
+            -- Of a clock that was ahead.
+            or l.expires_at > clock_timestamp() + 2 * make_interval(secs => p_ttl_s);
     select * into held from syncdesk.named_leases where name = p_name;
     return jsonb_build_object('held', held.owner = p_owner, 'owner', held.owner, 'fence', held.fence,
         'expires_at', syncdesk.iso(held.expires_at));
