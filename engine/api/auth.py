@@ -8,8 +8,13 @@ import secrets
 from dataclasses import dataclass, field
 
 from engine.api.types import TokenKind
+from engine.errors import SettingsError
 
 RANK: dict[TokenKind, int] = {"view": 0, "operate": 1, "admin": 2}
+
+
+LEAST = 16
+"""Characters of a token that a person chose: anybody on this machine may try as many as they like."""
 
 
 def new_token() -> str:
@@ -26,6 +31,15 @@ class Tokens:
     """
 
     admin: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what could be guessed.
+
+        Raises:
+            SettingsError: the token is too short, or cannot be sent in a header.
+        """
+        if len(self.admin) < LEAST or not self.admin.isascii() or not self.admin.isprintable():
+            raise SettingsError(f"SYNCDESK_TOKEN must have at least {LEAST} letters, digits or signs of ASCII.")
 
     def of(self, kind: TokenKind) -> str:
         """The bearer token of a kind."""

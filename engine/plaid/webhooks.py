@@ -148,7 +148,8 @@ class Verifier:
 
 
 def _check_age(issued: Any) -> None:
-    if isinstance(issued, bool) or not isinstance(issued, int | float):
+    # A number without end, or none at all (NaN), is no time either; both can be written in a JWT.
+    if isinstance(issued, bool) or not isinstance(issued, int | float) or not abs(issued) < 1e12:
         raise Refused("no time of signing")
     age = clock.now().timestamp() - issued
     if age > WINDOW_S:
@@ -217,8 +218,11 @@ class _Keys:
             stale.fetched = clock.monotonic() - KEY_FRESH_S + KEY_UNKNOWN_S
             return stale
         self._entries[kid] = entry
+        self._entries.move_to_end(kid)
         while len(self._entries) > KEYS_KEPT:
-            self._entries.popitem(last=False)
+            # Ids that somebody invented must not push out the keys that Plaid signs with.
+            oldest = next(iter(self._entries))
+            del self._entries[next((known for known, kept in self._entries.items() if kept.key is None), oldest)]
         return entry
 
     def _fetch(self, kid: str, now: float) -> _Entry:

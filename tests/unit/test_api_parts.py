@@ -21,6 +21,7 @@ from engine.errors import (
     Forbidden,
     NotFound,
     SchemaError,
+    SettingsError,
     StoreRefused,
     StoreUnavailable,
     SyncdeskError,
@@ -46,7 +47,10 @@ def test_tokens_are_of_three_kinds_that_do_not_tell_each_other() -> None:
     ):
         assert tokens.kind(wrong) is None
     assert tokens.admin not in repr(tokens)
-    assert Tokens("a").of("view") != Tokens("b").of("view")
+    assert Tokens("a" * 16).of("view") != Tokens("b" * 16).of("view")
+    for weak in ("", "guess-me", "é" * 20, "a" * 15 + "\n"):
+        with pytest.raises(SettingsError, match="SYNCDESK_TOKEN must have"):
+            Tokens(weak)
 
 
 @pytest.mark.parametrize("kind", [None, "view", "operate", "admin"])

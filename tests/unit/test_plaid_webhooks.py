@@ -71,6 +71,10 @@ def test_a_signed_body_is_believed_and_has_an_identity() -> None:
         (lambda: sign(iat=now() + 120), "future"),
         (lambda: sign(iat=None), "no time"),
         (lambda: sign(iat="now"), "no time"),
+        (lambda: sign(iat=True), "no time"),
+        (lambda: sign(iat=float("nan")), "no time"),
+        (lambda: sign(iat=float("-inf")), "no time"),
+        (lambda: sign(iat=10**400), "no time"),
         (lambda: sign(body=BODY.replace(b"\n", b"")), "another body"),
         (lambda: sign(request_body_sha256=None), "another body"),
         (lambda: sign(key=ec.generate_private_key(ec.SECP256R1())), "wrong signature"),
@@ -134,6 +138,27 @@ def test_invented_key_ids_do_not_make_us_ask_plaid_for_ever() -> None:
     assert len(asked) == LOOKUPS_A_MINUTE
     assert outcomes.count(KeyUnavailable) == LOOKUPS_A_MINUTE * 2
     assert LOOKUPS_A_MINUTE <= KEYS_KEPT
+
+
+def test_invented_key_ids_push_out_no_key_of_plaids(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def lookup(kid: str) -> VerificationKey:
+        asked.append(kid)
+        if kid != "k1":
+            raise plaid_error("INVALID_FIELD", "INVALID_REQUEST", http_status=400)
+        return jwk()
+
+    checks = Verifier(lookup)
+    checks.verify(sign(), BODY)
+    begun = clock.monotonic()
+    for number in range(KEYS_KEPT * 2):
+        monkeypatch.setattr(clock, "monotonic", lambda minutes=number: begun + 5 * minutes)
+        with pytest.raises(Refused):
+            checks.verify(sign(kid=f"kid-{number}"), BODY)
+    assert len(asked) == 1 + KEYS_KEPT * 2
+    assert checks.at_once(sign()), "the key is still there"
+    assert checks.verify(sign(), BODY).by == "jwt"
 
 
 def test_plaid_away_is_not_a_refusal() -> None:
