@@ -119,18 +119,21 @@ def test_numbers_that_cannot_be(line: str, capsys: Capture) -> None:
 
 @pytest.fixture
 def engine(
-    database_url: str, redis_url: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    redis_url: str,
+    namespace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scripted_bank: ScriptedPlaid,
 ) -> Iterator[Api]:
     monkeypatch.setenv("SYNCDESK_PROFILE", str(tmp_path))
     monkeypatch.setenv("SYNCDESK_MASTER_KEY", "A" * 43)
-    plaid = ScriptedPlaid()
-    plaid.answer("/item/public_token/exchange", error("INVALID_PUBLIC_TOKEN", "INVALID_INPUT"))
+    scripted_bank.answer("/item/public_token/exchange", error("INVALID_PUBLIC_TOKEN", "INVALID_INPUT"))
     with support.running(
-        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=plaid.url
+        tmp_path, redis_url=redis_url, redis_namespace=namespace, database_url=database_url, plaid_url=scripted_bank.url
     ) as made:
         discovery.write(made.profile, made.endpoints, made.tokens.admin, "0.0.0")
         yield made
-    plaid.close()
 
 
 def test_a_running_engine_refuses_in_a_sentence(engine: Api, capsys: Capture) -> None:

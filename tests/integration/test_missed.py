@@ -36,15 +36,20 @@ def server() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def api(server: Postgres, redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Api]:
-    plaid = ScriptedPlaid()
+def api(
+    server: Postgres, redis_url: str, namespace: str, tmp_path: Path, scripted_bank: ScriptedPlaid
+) -> Iterator[Api]:
     jwk = json.loads(ECAlgorithm.to_jwk(KEY.public_key()))
     jwk |= {"alg": "ES256", "kid": KID, "use": "sig", "created_at": 1_700_000_000, "expired_at": None}
-    plaid.answer("/webhook_verification_key/get", {"key": jwk, "request_id": "r"})
-    names = {"redis_url": redis_url, "redis_namespace": namespace, "database_url": server.url, "plaid_url": plaid.url}
+    scripted_bank.answer("/webhook_verification_key/get", {"key": jwk, "request_id": "r"})
+    names = {
+        "redis_url": redis_url,
+        "redis_namespace": namespace,
+        "database_url": server.url,
+        "plaid_url": scripted_bank.url,
+    }
     with support.running(tmp_path, **names) as made:
         yield made
-    plaid.close()
 
 
 def send(api: Api, news: bytes) -> int:

@@ -26,12 +26,6 @@ ENGINE = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def bank() -> Iterator[RunningBank]:
-    with running_bank() as made:
-        yield made
-
-
-@pytest.fixture
 def world(store: Transport, database_url: str, bank: RunningBank) -> Iterator[World]:
     made = linked(store, database_url, bank, days=5)
     made.run("link")

@@ -13,7 +13,7 @@ from engine.plaid.errors import NeedsPerson
 from engine.plaid.webhooks import Verified
 from engine.store import Transport
 from engine.sync import inbox, linking
-from tests.support.bank import RunningBank, running_bank
+from tests.support.bank import RunningBank
 from tests.support.receiver import Receiver, receiver
 from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.syncing import World, deps
@@ -21,12 +21,6 @@ from tests.support.wait import until
 
 SYNC = "/transactions/sync"
 LOGIN = {"error_code": "ITEM_LOGIN_REQUIRED", "error_type": "ITEM_ERROR"}
-
-
-@pytest.fixture
-def bank() -> Iterator[RunningBank]:
-    with running_bank() as made:
-        yield made
 
 
 @pytest.fixture
@@ -86,6 +80,21 @@ def test_a_sign_in_that_was_given_up_mends_nothing(world: World, bank: RunningBa
     assert world.run().state == "done"
     # The token stays: nothing was exchanged but at the first link.
     assert len(bank.get("requests", path="/item/public_token/exchange")["requests"]) == 1
+
+
+def test_the_same_trouble_is_told_once_however_often_it_is_met(world: World, bank: RunningBank) -> None:
+    bank.do("break", item_id=world.row()["plaid_item_id"])
+    deliver(world, "ERROR", error=LOGIN)
+    deliver(world, "ERROR", error=LOGIN)
+    for _ in range(2):
+        with pytest.raises(NeedsPerson):
+            world.sync()
+    assert told(world) == 1
+    # Another trouble is another matter.
+    bank.do("break", item_id=world.row()["plaid_item_id"], error_code="ITEM_LOCKED")
+    with pytest.raises(NeedsPerson):
+        world.sync()
+    assert (world.row()["state_code"], told(world)) == ("ITEM_LOCKED", 2)
 
 
 @pytest.mark.parametrize("form", ["exit", "finish"])

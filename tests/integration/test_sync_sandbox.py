@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,10 @@ import pytest
 
 from engine.store import Transport
 from engine.sync import linking
-from tests.support.bank import RunningBank, running_bank
+from tests.support.bank import RunningBank
 from tests.support.syncing import World, deps
 
 CUSTOM = Path(__file__).parents[3] / "shared" / "data" / "plaid" / "custom-users"
-
-
-@pytest.fixture
-def bank() -> Iterator[RunningBank]:
-    with running_bank() as made:
-        yield made
 
 
 def linked(store: Transport, database_url: str, bank: RunningBank, public_token: str) -> World:
