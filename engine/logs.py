@@ -244,6 +244,12 @@ class _Lines(logging.Formatter):
         return json.dumps({**line, **facts}, ensure_ascii=False, default=str)
 
 
+def _one_line(value: Any) -> str:
+    """A fact as text; one with line breaks or other signs that nobody sees is quoted, so that it forges no line."""
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text)
+
+
 class _Text(logging.Formatter):
     """``12:00:01 INFO words  fact=value`` for people; frames on lines of their own. ``dated``: with the whole time."""
 
@@ -254,7 +260,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         words, facts = _parts(record)
         below = facts.get("frames")
-        beside = "  ".join(f"{name}={value}" for name, value in facts.items() if name != "frames")
+        beside = "  ".join(f"{name}={_one_line(value)}" for name, value in facts.items() if name != "frames")
         at = clock.iso(clock.now())
         line = f"{at if self._dated else at[11:19]} {record.levelname} {words}" + (f"  {beside}" if beside else "")
         return f"{line}\n{below}" if below else line

@@ -96,6 +96,15 @@ def test_text_on_the_terminal(profile: Profile, capsys: pytest.CaptureFixture[st
     assert "INFO 📋 Queued transaction sync job  item=i-1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("sign", ["\n", "\r", "\x1b[2J", "\u2028", "\x85"])
+def test_no_fact_makes_a_line_of_its_own(profile: Profile, capsys: pytest.CaptureFixture[str], sign: str) -> None:
+    logs.configure("host", profile, form="text", terminal=True)
+    logs.logger("x").info("words", fact=f"a{sign}2026-01-01T00:00:00Z ERROR forged")
+    for text in (capsys.readouterr().err, (profile.logs / "host.log").read_text(encoding="utf-8")):
+        assert sign not in text.rstrip("\n")
+        assert len(text.splitlines()) == 1
+
+
 def test_the_form_of_a_line_is_a_setting(profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("host", profile, terminal=True, form="text")
     logs.also("webhook", profile, "webhook", form="text")
