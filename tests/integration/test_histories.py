@@ -34,6 +34,7 @@ PHASES = [Phase.generate, Phase.shrink]
 which = st.integers(0, 1)
 index = st.integers(0, 30)
 told = st.sampled_from(["once", "once", "once", "twice", "unhinted", "no"])
+hinted = st.sampled_from(["once", "twice", "unhinted"])
 BREAKS = ["ITEM_LOGIN_REQUIRED", "PENDING_EXPIRATION", "USER_PERMISSION_REVOKED"]
 ERRORS = [
     "INTERNAL_SERVER_ERROR", "RATE_LIMIT_EXCEEDED", "TRANSACTIONS_SYNC_LIMIT", "INSTITUTION_DOWN", "PRODUCT_NOT_READY",
@@ -87,7 +88,10 @@ MOMENT = st.tuples(st.sampled_from(PLACES), st.integers(0, 2), HAPPENS)
 RESTART = st.tuples(st.integers(1, 2), st.lists(MOMENT, max_size=1), HAPPENS).map(
     lambda made: [("before page", made[0], [("mutate", HERE)]), ("after sync_abort", 0, made[2]), *made[1]]
 )
-MOMENTS = st.one_of(st.just([]), st.lists(MOMENT, min_size=1, max_size=3), RESTART)
+#: The last that is told of an item comes while a run of it is under way.
+NEWS = step("add", st.just(HERE), st.integers(1, 12), st.sampled_from(["plain", "pending", "gym"]), hinted)
+LATE = st.tuples(st.sampled_from(PLACES), st.just(0), st.lists(NEWS, min_size=1, max_size=1)).map(lambda one: [one])
+MOMENTS = st.one_of(st.just([]), st.lists(MOMENT, min_size=1, max_size=3), RESTART, LATE)
 FAULT = st.one_of(
     st.just(()),
     st.tuples(st.just("store"), st.integers(0, 9), st.sampled_from(STORE_FAULTS)),
@@ -110,10 +114,18 @@ RESTORED = st.tuples(which, index, st.sampled_from(["lost", "refused"]), WORK).m
     lambda made: [("forget_cursor", made[0], made[2]), ("remove", made[0], made[1], "once"), made[3]]
 )
 ALONE = st.one_of(AT_THE_BANK, WORK, TRIGGERS, TROUBLE, AWAY).map(lambda one: [one])
+#: Several pages, during which something happens.
+PAGES = st.tuples(
+    step("add", which, st.integers(6, 14), st.just("plain"), st.just("once")),
+    step("work", st.integers(2, 4), st.just(()), st.booleans(), st.one_of(RESTART, LATE)),
+).map(list)
+ALONE = st.one_of(AT_THE_BANK, WORK, TRIGGERS, TROUBLE, AWAY).map(lambda one: [one])
 LEAST = 3
-CHAPTERS = st.lists(st.one_of(ALONE, LIVED, LIVED, LIVED, POSTED, RESTORED), min_size=LEAST, max_size=9)
-BEGUN: list[Step] = [("reconcile",), ("work", 4)]
-"""Most histories begin with rows in the database."""
+CHAPTERS = st.lists(st.one_of(ALONE, LIVED, LIVED, PAGES, POSTED, RESTORED), min_size=LEAST, max_size=9)
+#: Most begin with rows in the database, some with trouble during the first sync.
+BEGUN = st.one_of(
+    st.just([]), st.just([("work", 4)]), step("work", st.just(4), FAULT, st.booleans(), MOMENTS).map(lambda one: [one])
+).map(lambda works: [("reconcile",), *works])
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +161,10 @@ def test_the_database_equals_the_bank_in_the_end(shared: Servers, own_broker: st
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(begun=st.sampled_from([BEGUN, BEGUN, BEGUN, []]), chapters=CHAPTERS)
-    def plays(begun: list[Step], chapters: list[list[Step]]) -> None:
+    @given(begun=BEGUN, chapters=CHAPTERS, last=st.one_of(PAGES, ALONE))
+    def plays(begun: list[Step], chapters: list[list[Step]], last: list[Step]) -> None:
         assume(len(chapters) > LEAST)  # the simplest one comes first, and says nothing
-        steps = [*begun, *itertools.chain(*chapters)]
+        steps = [*begun, *itertools.chain(*chapters), *last]
         note(f"steps = {steps!r}")
         play(shared, own_broker, steps)
 

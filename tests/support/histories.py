@@ -405,6 +405,7 @@ class History:
         for _ in range(3):  # a refused install is probed by one bank before the others follow
             self._surely(self.schedule)
             self._drain()
+            self._surely(self.sweep)
             self.passes(HOUR_S)
 
     def _drain(self) -> None:
