@@ -10,8 +10,8 @@ from PySide6.QtGui import QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui import theme as themes
+from gui.kit.columns import Cell, Column, boxes
 from gui.kit.focus import KeyFocus
-from gui.kit.listview import Cell, Column, boxes
 from gui.words import tip
 
 _PRESS = frozenset({Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space})

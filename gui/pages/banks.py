@@ -14,7 +14,8 @@ from gui.client.api import Failure, path
 from gui.desk import Desk
 from gui.kit.button import Button
 from gui.kit.choices import Tabs
-from gui.kit.listview import Head, List, RowButton
+from gui.kit.columns import Head, RowButton
+from gui.kit.listview import List
 from gui.linking import Linking
 from gui.models.paged import Paged
 from gui.pages import banks_rows as rows

@@ -8,7 +8,7 @@ from typing import Any
 from engine.api import types_banks
 from gui import icons, paint, words
 from gui import theme as themes
-from gui.kit.listview import Cell, Column, Layout
+from gui.kit.columns import Cell, Column, Layout
 
 TRIGGERS = {"manual": "you", "cron": "cron", "probe": "daily look"}
 LATE_S = 3600.0

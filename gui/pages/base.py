@@ -14,8 +14,9 @@ from gui.desk import Desk
 from gui.kit.boxes import Fill, column, row
 from gui.kit.button import Button, Link
 from gui.kit.choices import Tabs
+from gui.kit.columns import Head
 from gui.kit.detail import Pane
-from gui.kit.listview import Head, List
+from gui.kit.listview import List
 from gui.kit.notes import Empty
 from gui.kit.text import Label
 

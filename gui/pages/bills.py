@@ -14,7 +14,8 @@ from gui.client.api import Failure, Query, path
 from gui.desk import Desk
 from gui.kit.boxes import Fill, column, row
 from gui.kit.choices import Tabs
-from gui.kit.listview import Head, List, RowButton
+from gui.kit.columns import Head, RowButton
+from gui.kit.listview import List
 from gui.kit.text import Label
 from gui.models.paged import Paged
 from gui.pages import bills_rows as rows

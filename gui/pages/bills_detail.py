@@ -11,8 +11,8 @@ from gui.client.api import Query, path
 from gui.desk import Desk
 from gui.kit.boxes import Well, column, row
 from gui.kit.button import Button
+from gui.kit.columns import Cell, Column
 from gui.kit.detail import Facts, Pane, clear
-from gui.kit.listview import Cell, Column
 from gui.kit.table import Table
 from gui.kit.text import Label
 from gui.pages import bills_rows as rows

@@ -9,7 +9,7 @@ from PySide6.QtCore import QRectF
 
 from engine.api import types_bills
 from gui import icons, paint, words
-from gui.kit.listview import Cell, Column, Layout, RowButton
+from gui.kit.columns import Cell, Column, Layout, RowButton
 from gui.kit.table import Table
 
 SHORT = {"amount": "Amount", "name": "Name", "category": "Category", "date": "Day", "account": "Account"}

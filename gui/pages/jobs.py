@@ -16,8 +16,9 @@ from gui.client.api import Failure, Query, path
 from gui.desk import Desk
 from gui.kit.button import Button
 from gui.kit.choices import Drop, Segments, Tabs
+from gui.kit.columns import Head, RowButton
 from gui.kit.field import SearchField
-from gui.kit.listview import Head, List, RowButton
+from gui.kit.listview import List
 from gui.linking import MENDS, NEW, Linking
 from gui.models.paged import Paged
 from gui.models.rows import Rows

@@ -11,7 +11,7 @@ from PySide6.QtCore import QRectF
 from engine.api import types_jobs
 from gui import icons, paint, words
 from gui import theme as themes
-from gui.kit.listview import Cell, Column, Layout, RowButton
+from gui.kit.columns import Cell, Column, Layout, RowButton
 from gui.linking import MENDS, NEW
 
 BY = {

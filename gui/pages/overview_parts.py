@@ -15,8 +15,8 @@ from gui import theme as themes
 from gui.desk import Desk
 from gui.kit.boxes import Card, Glyph, Rule, Well, column, row
 from gui.kit.button import Button, Link
+from gui.kit.columns import Cell, Column, Head
 from gui.kit.detail import clear
-from gui.kit.listview import Cell, Column, Head
 from gui.kit.table import Table
 from gui.kit.text import Label
 from gui.linking import MENDS, NEW, Linking

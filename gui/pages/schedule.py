@@ -18,8 +18,9 @@ from gui.client.api import Failure, Query, path
 from gui.desk import Desk
 from gui.kit.boxes import Fill, column, row
 from gui.kit.button import Button
+from gui.kit.columns import Cell, Column, Head, Layout, RowButton
 from gui.kit.detail import Pane
-from gui.kit.listview import Cell, Column, Head, Layout, List, RowButton
+from gui.kit.listview import List
 from gui.kit.table import Table
 from gui.kit.text import Label
 from gui.models.rows import Rows

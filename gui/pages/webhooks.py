@@ -13,8 +13,9 @@ from gui import words
 from gui.client.api import Failure, path
 from gui.desk import Desk
 from gui.kit.choices import Tabs
+from gui.kit.columns import Head, Layout, RowButton
 from gui.kit.field import SearchField
-from gui.kit.listview import Head, Layout, List, RowButton
+from gui.kit.listview import List
 from gui.models.paged import Paged
 from gui.pages import webhooks_rows as rows
 from gui.pages.base import Listing, ListPage, Tools, explain

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.api.types_webhooks import Webhook
 from gui import icons, paint, words
-from gui.kit.listview import Cell, Column
+from gui.kit.columns import Cell, Column
 
 SAYS = {
     ("TRANSACTIONS", "SYNC_UPDATES_AVAILABLE"): "New transactions are ready",

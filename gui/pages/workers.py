@@ -14,7 +14,7 @@ from gui.client.api import Query, path
 from gui.desk import Desk
 from gui.kit.boxes import Card, Chip, Fill, Rule, column, row
 from gui.kit.button import Button
-from gui.kit.listview import Head
+from gui.kit.columns import Head
 from gui.kit.table import Table
 from gui.kit.text import Label
 from gui.pages.base import CardPage

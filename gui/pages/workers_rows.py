@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QWidget
 from engine.api import types, types_jobs, types_operation
 from gui import icons, paint, words
 from gui import theme as themes
-from gui.kit.listview import Cell, Column
+from gui.kit.columns import Cell, Column
 
 ACTORS = {"sync_item": "sync", "process_webhook": "webhook", "deliver_notice": "notification"}
 ROLES = {
