@@ -42,6 +42,9 @@ def test_killed_at_any_moment_of_its_start_it_leaves_nothing_behind(idle: Engine
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
     until(lambda: not tether.processes(idle.profile.root), 20, "the end of every process")
+    if moment == "told":
+        idle.up()
+        assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
 
 
 _STARTER = """

