@@ -61,6 +61,21 @@ def _first(view: str) -> Callable[[Shell], None]:
     return choose
 
 
+def _tick_three(window: Shell) -> None:
+    from PySide6.QtCore import QTimer
+
+    _open_cause(window)
+    view = window.page.cause_list  # type: ignore[attr-defined]
+    QTimer.singleShot(300, lambda: view._tick({view.rows.key(row) for row in view.rows.rows[1:4]}))
+
+
+def _ask_remove(window: Shell) -> None:
+    from PySide6.QtCore import QTimer
+
+    _first("view")(window)
+    QTimer.singleShot(400, window.page.pane.remove.click)  # type: ignore[attr-defined]
+
+
 def _search(words: str) -> Callable[[Shell], None]:
     return lambda window: window.page.search.setText(words)  # type: ignore[attr-defined]
 
@@ -88,6 +103,7 @@ PICTURES = [
     Picture("overview-unreachable", "normal", "overview", down=True),
     Picture("overview-narrow", "normal", "overview", size=(960, 600)),
     Picture("jobs", "trouble", "jobs", then=_first_job),
+    Picture("jobs-ticked", "trouble", "jobs", then=_tick_three),
     Picture("jobs-ask", "trouble", "jobs", then=_ask_all),
     Picture("jobs-ask-discard", "trouble", "jobs", then=_ask_discard),
     Picture("jobs-held", "trouble", "jobs", bulk={"state": "held"}),
@@ -105,6 +121,7 @@ PICTURES = [
     Picture("jobs-narrow", "trouble", "jobs", size=(960, 600), then=_open_cause),
     Picture("jobs-unreachable", "trouble", "jobs", down=True),
     Picture("banks", "trouble", "banks", then=_first("view")),
+    Picture("banks-remove", "trouble", "banks", then=_ask_remove),
     Picture("banks-empty", "empty", "banks"),
     Picture("bills", "normal", "bills", then=_first("match_list")),
     Picture("bills-all", "normal", "bills", "bills", then=_first("bill_list")),
