@@ -34,13 +34,16 @@ def audited(
 ) -> types.Done:
     """Do ``work``, write who did it to the audit trail, and tell consoles that ``topic`` changed.
 
-    A refused action is written too. An audit trail that cannot be written does not undo what is
-    done: it is logged instead.
+    A refused action is written too, and one that met a defect of ours, by its kind alone. An audit trail that cannot
+    be written does not undo what is done: it is logged instead.
     """
     try:
         done = work()
     except SyncdeskError as error:
         _write(call, action, target, reason, f"Refused: {error.message}", "")
+        raise
+    except Exception as error:
+        _write(call, action, target, reason, f"Failed: {type(error).__name__}.", "")
         raise
     kind, _, name = target.partition(":")
     if name == "new" and done.ids:

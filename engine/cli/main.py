@@ -24,6 +24,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     from engine.cli import (
         analytics,
+        audit,
         bills,
         db,
         demo,
@@ -40,7 +41,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, argparse._SubParsersAction[
     from engine.sandbox import command as sandbox
 
     modules = (
-        analytics, bills, db, demo, doctor, engine, items, jobs, light_broker, queue, sandbox, secrets, sync, users,
+        analytics, audit, bills, db, demo, doctor, engine, items, jobs, light_broker, queue, sandbox, secrets, sync,
+        users,
     )  # fmt: skip
     for module in modules:
         module.register(commands)

@@ -13,7 +13,10 @@ import msgspec
 import pytest
 
 from engine.api import types, types_banks, types_bills, types_jobs, types_operation, types_overview
+from engine.api.actions import audited
 from engine.api.client import Client
+from engine.api.context import Alone
+from engine.api.routing import Call
 from engine.host.valkey import Valkey
 from tests.support import api as support
 from tests.support import servers
@@ -161,6 +164,20 @@ def test_retry_discard_restore(api: Api) -> None:
     ]  # fmt: skip
     assert trail[1]["result"].startswith("Refused: ")
     assert {row["who"] for row in trail} == {"operate token"}
+
+
+def test_an_action_that_meets_a_defect_is_audited_by_its_kind(api: Api) -> None:
+    context = api.parts.context("0.0.0", api.tokens, Alone("test", api.parts.settings, "0.0.0", ""))
+    call = Call(context=context, path={}, query=None, body=None, kind="admin", who="admin token")
+
+    def work() -> types.Done:
+        raise ValueError("4111 1111 1111 1111")
+
+    with pytest.raises(ValueError, match="4111"):
+        audited(call, "item.sync", "item:1", work)
+    assert api.rows("select who, action, target, result from syncdesk.audit") == [
+        {"who": "admin token", "action": "item.sync", "target": "item:1", "result": "Failed: ValueError."}
+    ]
 
 
 def test_a_group_that_grew_is_not_retried(api: Api) -> None:

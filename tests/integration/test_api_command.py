@@ -120,6 +120,19 @@ def test_refusals_have_their_exit_codes(api: Api, capsys: pytest.CaptureFixture[
     assert main(["queue", "status"]) == 1
 
 
+def test_who_did_what_is_listed(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "audit") == (0, {"entries": [], "next": None})
+    assert run(capsys, "queue", "pause", "webhooks")[0] == 0
+    assert run(capsys, "queue", "limit", "webhooks", "--concurrency", "999999")[0] == 2
+    code, found = run(capsys, "audit")
+    assert code == 0
+    entries = [(entry["who"], entry["action"], entry["target"]) for entry in found["entries"]]
+    assert entries[-1] == ("admin token", "queue.pause", "queue:webhooks")
+    assert main(["audit"]) == 0
+    assert "queue:webhooks" in capsys.readouterr().out
+    assert main(["audit", "--limit", "0"]) == 2
+
+
 def test_queue_status_pause_resume_and_test(
     api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
