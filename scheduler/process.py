@@ -17,7 +17,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from engine import clock
-from engine.errors import StartError, SyncdeskError, UsageError
+from engine.errors import StartError, StoreUnavailable, SyncdeskError, UsageError
 from engine.logs import describe, logger
 from engine.profile import Profile
 from engine.settings import Settings
@@ -65,7 +65,7 @@ class Scheduler:
     def run(self) -> None:
         """Look, follow and run jobs until stopped; then hand the lease on."""
         self._planner.start()
-        defined = False
+        defined = told = False
         try:
             while not self._stop.is_set():
                 try:
@@ -73,8 +73,10 @@ class Scheduler:
                         self._define()
                         defined = True
                     self._look()
+                    told = False
                 except SyncdeskError as error:
-                    self._lost(error)
+                    self._lost(error, told)
+                    told = True
                 except Exception:  # a look that failed must not end the schedule
                     log.exception("The schedule could not be looked at")
                 self._stop.wait(LOOK_S)
@@ -127,9 +129,11 @@ class Scheduler:
             self._followed.clear()
             self._planner.remove_all_jobs()
 
-    def _lost(self, error: SyncdeskError) -> None:
+    def _lost(self, error: SyncdeskError, told: bool) -> None:
         """Without the database nobody knows who is active: wait, and plan anew when it is back."""
-        log.warning("The schedule waits for the database", code=error.code)
+        if not told:  # a line for an outage; the alarm is others' (`engine.jobs.gate`)
+            say = log.info if isinstance(error, StoreUnavailable) else log.warning
+            say("The schedule waits for the database", code=error.code)
         self._fence = None
         self._followed.clear()
         self._planner.remove_all_jobs()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import redis
 
 from engine.clock import monotonic
-from engine.errors import SyncdeskError
+from engine.errors import StoreUnavailable, SyncdeskError
 from engine.logs import logger
 from engine.queue.connection import translated
 from engine.queue.hints import Hints
@@ -70,8 +70,9 @@ class Reconciler:
                     told = False
                 self._notice_wipe()
             except SyncdeskError as error:
-                if not told:  # an outage is one line, not one every two seconds
-                    log.warning("Unfinished work could not be looked up", code=error.code)
+                if not told:  # an outage is one line; its alarm is others' (`engine.jobs.gate`)
+                    say = log.info if isinstance(error, StoreUnavailable) else log.warning
+                    say("Unfinished work could not be looked up", code=error.code)
                 told = True
                 self._now.set()  # again, without asking whose turn it is
                 stop.wait(AGAIN_S)

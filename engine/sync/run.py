@@ -348,7 +348,8 @@ class _Run:
             )
         except SyncdeskError as second:
             # The lease runs out by itself, and the next claim marks this run as abandoned.
-            log.warning("The end of a run could not be recorded", run=self._run, code=second.code)
+            say = log.info if isinstance(second, StoreUnavailable) else log.warning
+            say("The end of a run could not be recorded", run=self._run, code=second.code)
             return
         self._outbox = answer.get("outbox")
         self.tell(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_one_alarm_no_attempts_and_work_starts_again(
         assert ran == [(1,)]
     assert [record.levelname for record in said(caplog, ALARM)] == ["ERROR"]
     assert len(said(caplog, END)) == 1
+    assert {record.getMessage() for record in caplog.records if record.levelno > logging.INFO} == {ALARM, END}
     assert len(said(caplog, "Unfinished work could not be looked up")) <= 2  # once a process
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from engine import clock
+from engine.errors import StoreUnavailable
 from engine.notify.words import notice
 from engine.plaid.errors import NeedsPerson
 from engine.plaid.pages import account_json
@@ -391,6 +393,34 @@ def _broken(world: World, bank: RunningBank, item: str) -> None:
         with pytest.raises(NeedsPerson):
             world.sync()
     assert world.row()["state"] == "needs_you"
+
+
+class Away:
+    """A database that is away, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def call(self, name: str, /, **params: Any) -> Any:
+        self.asked += 1
+        raise StoreUnavailable("The database does not answer.")
+
+
+def test_a_schedule_without_its_database_says_so_once_and_gives_no_alarm(
+    tools: Tools, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "syncdesk")
+    store = Away()
+    made = Scheduler(tools.settings, replace(tools, store=store))
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    until(lambda: store.asked >= 3, what="three looks")
+    made.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    said = [(record.levelname, record.getMessage()) for record in caplog.records if record.levelname != "DEBUG"]
+    assert said.count(("INFO", "The schedule waits for the database")) == 1
+    assert {level for level, _ in said} == {"INFO"}
 
 
 def test_the_schedule_itself_looks_sooner(world: World, tools: Tools) -> None:
