@@ -154,7 +154,7 @@ class Bank:
         """
         find(institution_id)
         custom_user: str | None = None
-        if username == "user_custom" or isinstance(password, dict) or str(password).startswith("{"):
+        if username == "user_custom" or isinstance(password, dict) or str(password).lstrip().startswith("{"):
             custom.parse(password)
             custom_user = password if isinstance(password, str) else encode(password).decode()
         elif isinstance(password, str) and password.startswith("error_") and password[6:] in TABLE:

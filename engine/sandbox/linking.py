@@ -137,11 +137,13 @@ class Links:
         """The person linked a bank, or mended the item in update mode.
 
         Raises:
-            Refusal: the institution is unknown.
+            Refusal: the institution is unknown, or the item was removed meanwhile.
         """
         session = self.open(link)
         if link.item is not None:
             item = link.item
+            if item.removed:
+                raise Refusal("ITEM_NOT_FOUND")
             self._bank.repair(item, by_itself=False)
         else:
             transactions = link.request.get("transactions") or {}

@@ -197,6 +197,14 @@ def test_update_mode_mends_the_item(bank: RunningBank, hook: Receiver) -> None:
     assert "LOGIN_REPAIRED" not in codes(hook)
 
 
+def test_a_removed_item_is_not_mended(bank: RunningBank, hook: Receiver) -> None:
+    token = bank.link(webhook=hook.url)["access_token"]
+    link_token, page = hosted(bank, hook, access_token=token)
+    bank.plaid("/item/remove", access_token=token)
+    assert bank.page("POST", f"{page}/finish").status_code == 400
+    assert session(bank, link_token)["finished_at"] is None
+
+
 def test_an_unknown_page_has_expired(bank: RunningBank) -> None:
     assert bank.page("GET", "/hosted/nothing").status_code == 404
     assert bank.page("POST", "/hosted/nothing/finish").status_code == 404
