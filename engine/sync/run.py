@@ -264,7 +264,8 @@ class _Run:
             "rows": self._rows,
             "body": page.text(),
             "accounts": list(self._accounts.values()),
-            "update_status": page.status,
+            # Also where its status says something else: such a page ends nothing, above all no replay.
+            "update_status": "NOT_READY" if _not_ready(page) else page.status,
             "replay": self._replay,
             "skipped": self._skipped or None,
             "correlation": self._correlation,
@@ -309,9 +310,8 @@ class _Run:
             # Its pages are swept by whoever took over.
             return RunResult("stale", self._run, user_id=self._claim["user_id"])
         self._outbox = answer["outbox"]
-        not_ready = page.status == "NOT_READY" or not page.next_cursor
         return RunResult(
-            "not_ready" if not_ready else "done",
+            "not_ready" if _not_ready(page) else "done",
             self._run,
             added=answer["added"],
             modified=answer["modified"],
@@ -377,6 +377,10 @@ class _Run:
 
     def _add(self, hop: str, began: float) -> None:
         self._timing[hop] = round(self._timing.get(hop, 0.0) + clock.ms_since(began), 3)
+
+
+def _not_ready(page: Page) -> bool:
+    return page.status == "NOT_READY" or not page.next_cursor
 
 
 def _of_this_pagination(fetch: Callable[[], Page]) -> Page:

@@ -238,6 +238,21 @@ def test_an_incomplete_replay_sweeps_nothing_and_is_replayed_again(world: World,
     assert world.row()["cursor"] == "n2"
 
 
+@pytest.mark.parametrize("cursor", ["", None])
+def test_a_replay_that_is_not_ready_sweeps_nothing(world: World, scripted_bank: ScriptedPlaid, cursor: Any) -> None:
+    """Whatever its status says: no cursor is "not ready"."""
+    scripted_bank.answer(SYNC, page([transaction("t1"), transaction("t2")], cursor="old"))
+    world.run("link")
+    refused = error("INVALID_FIELD", "INVALID_REQUEST", message="cursor not associated with access_token")
+    empty = page(cursor=cursor, status="TRANSACTIONS_UPDATE_STATUS_UNKNOWN")
+    scripted_bank.answer(SYNC, refused, empty, page([transaction("t1")], cursor="n1"))
+    assert world.sync().state == "not_ready"
+    assert sorted(world.live()) == ["t1", "t2"]
+    assert world.row()["cursor"] is None
+    world.sync()
+    assert sorted(world.live()) == ["t1"]
+
+
 def test_not_ready_is_no_progress(world: World, scripted_bank: ScriptedPlaid) -> None:
     scripted_bank.answer(SYNC, page(cursor="", status="NOT_READY"))
     assert world.run("link").state == "not_ready"
