@@ -21,7 +21,7 @@ from engine.errors import (
 #: Our functions refuse with these: the message is a sentence for the person, made by us.
 OURS: dict[str, type[SyncdeskError]] = {"SD400": UsageError, "SD404": NotFound, "SD409": Conflict}
 #: SQLSTATE classes and codes after which trying again can help (Postgres, appendix A).
-_PASSING_CLASSES = ("08", "53", "57P")
+_PASSING_CLASSES = ("08", "53", "57P", "PGRST00")  # PGRST00…: PostgREST has no connection, or waits for one
 #: Of these, what says that this call met another one, or took too long: the database itself is well.
 MOMENTARY = frozenset({"40001", "40P01", "55P03", "57014"})
 READ_ONLY = "25006"

@@ -20,6 +20,13 @@ _NAMED = re.compile(r'\b(constraint|relation|table|column) "([^"]+)"')
 _LONGEST_S = 130.0
 
 
+class _Elsewhere(Exception):
+    """What answered was not the project's API: a gateway before it, or a page that a network puts in between."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
 class Rest:
     """Calls over HTTP. The service role key stays in the client's headers and appears in no error."""
 
@@ -42,6 +49,8 @@ class Rest:
             failure = _failure(name, error)
         except UnicodeEncodeError:
             failure = failures.from_sqlstate(name, failures.UNTRANSLATABLE)
+        except _Elsewhere as answer:
+            failure = _by_status(name, answer.status)
         except httpx.HTTPError:
             failure = failures.unavailable(name)
         # Outside the handler, so that the client's error, which may hold values, does not travel along as context.
@@ -66,20 +75,46 @@ def _client(url: str, key: str, timeout_s: float) -> Client:
         # supabase hands its own timeout on in a way that its own postgrest calls deprecated.
         warnings.simplefilter("ignore", DeprecationWarning)
         client = create_client(url, key, options)
-        _ = client.postgrest  # made on first use; here, so that threads find it made
+        session = client.postgrest.session  # made on first use; here, so that threads find it made
+    session.event_hooks = {"response": [_only_the_api]}
     return client
 
 
+def _only_the_api(response: httpx.Response) -> None:
+    """postgrest forgets the status of an error in JSON, takes one without a code for a refusal, and any page of a
+    success for the answer: those of somebody else end here.
+
+    Raises:
+        _Elsewhere: it is no answer of the API.
+    """
+    response.read()
+    if "json" in response.headers.get("content-type", ""):
+        ours = response.is_success or _has_code(response)
+    else:
+        ours = response.is_success and not response.content
+    if not ours:
+        raise _Elsewhere(response.status_code)
+
+
+def _has_code(response: httpx.Response) -> bool:
+    try:
+        said = response.json()
+    except ValueError:
+        return False
+    return isinstance(said, dict) and bool(said.get("code"))
+
+
+def _by_status(name: str, status: int) -> SyncdeskError:
+    if status in (401, 403):
+        return failures.from_sqlstate(name, "42501")
+    if status >= 500 or status < 300 or status in (408, 429):
+        return StoreUnavailable("The Supabase project does not answer.", function=name, status=status)
+    return StoreRefused(f"The Supabase project refused {name} (HTTP {status}).", function=name, status=status)
+
+
 def _failure(name: str, error: Any) -> SyncdeskError:
-    """By SQLSTATE where PostgREST gives one; by HTTP status where a gateway answered instead."""
+    """By SQLSTATE, or by PostgREST's own codes, which `failures` knows as well."""
     code = str(error.code or "")
-    if code.isdecimal() and len(code) == 3:
-        status = int(code)
-        if status in (401, 403):
-            return failures.from_sqlstate(name, "42501")
-        if status >= 500 or status in (408, 429):
-            return StoreUnavailable("The Supabase project does not answer.", function=name, status=status)
-        return StoreRefused(f"The Supabase project refused {name} (HTTP {status}).", function=name, status=status)
     message = str(error.message or "")
     # For a violated constraint Postgres' message has nothing but names; the values are in the details.
     named = dict(_NAMED.findall(message)) if code.startswith("23") else {}
