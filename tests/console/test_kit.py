@@ -168,6 +168,39 @@ def test_every_control_of_every_page_has_a_name(scene: scenes.Scene, qtbot: QtBo
         window.close()
 
 
+def _missed_by_tab(window: QWidget, first: QWidget, qtbot: QtBot) -> list[str]:
+    """Names of the controls that Tab does not come by on its way round."""
+    first.setFocus(Qt.FocusReason.TabFocusReason)
+    seen: list[QWidget] = []
+    while (focused := window.focusWidget()) is not None and focused not in seen:
+        seen.append(focused)
+        qtbot.keyClick(focused, Qt.Key.Key_Tab)
+    kinds = (QAbstractButton, QAbstractItemView, QLineEdit)
+    controls: list[QWidget] = [found for kind in kinds for found in window.findChildren(kind)]
+    return [
+        found.accessibleName()
+        for found in controls
+        # Of tabs the current one has the focus; arrows go to the others.
+        if found.isVisible() and found.isEnabled() and found not in seen and not isinstance(found.parent(), Tabs)
+    ]
+
+
+def test_tab_reaches_every_control_of_every_page(qtbot: QtBot) -> None:
+    with Server(scenes.World("trouble").answers()) as server:
+        window = build(Remote(server.url, TOKEN), start=False, remember=False)
+        qtbot.addWidget(window)
+        with qtbot.waitActive(window, timeout=WAIT_MS):
+            window.show()
+            window.activateWindow()
+        window.desk.connection.open()
+        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+        for key in list(window._made):
+            window.open(key)
+            # Controls appear while a page is being filled, also behind the focus: then once more round.
+            qtbot.waitUntil(lambda: not _missed_by_tab(window, window.rail.engine, qtbot), timeout=WAIT_MS)
+        window.close()
+
+
 @pytest.mark.parametrize("size", [(960, 600), (1280, 800), (1920, 1080)])
 def test_nothing_is_wider_than_its_window(size: tuple[int, int], qtbot: QtBot) -> None:
     with Server(scenes.World("trouble").answers()) as server:
