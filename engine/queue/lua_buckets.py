@@ -69,7 +69,11 @@ if not since or tonumber(since) > now then
   since = int(now)
   redis.call('SET', P .. 'buckets', since)
 end
-if full > now + math.max(60000, step * room + need) then full = now + step * room end
+if full > now + math.max(60000, step * room + need) then
+  full = now + step * room
+  -- Kept, or it would be taken for empty anew at every question.
+  redis.call('SET', bucket, string.format('%.3f', full), 'PX', math.ceil(step * room) + 1000)
+end
 local base = math.max(full, now, tonumber(since) + step * room / 2)
 if base + need - now > step * room and base > now then
   return math.ceil(base + need - now - step * room)

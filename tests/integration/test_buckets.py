@@ -224,4 +224,6 @@ def _refused_at_last(item: World) -> bool:
 def test_a_clock_that_was_ahead_leaves_no_wait_of_an_hour(world: Bench) -> None:
     assert take(world, "client", 600) == 0
     passes(world, -60 * MINUTE_MS)
-    assert take(world, "client", 600) <= MINUTE_MS / 1000
+    world.client.persist(world.keys.prefix + "bucket:client")  # its lifetime is by the server's clock, too
+    assert 0 < take(world, "client", 600) <= MINUTE_MS / 1000
+    until(lambda: take(world, "client", 600) == 0, what="a call")
