@@ -11,8 +11,8 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb, set_json_loads
 
-from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
-from engine.store import failures
+from engine.errors import StoreUnavailable, SyncdeskError
+from engine.store import driver, failures
 from engine.store.again import repeated
 from engine.store.pool import Connection, Exhausted, Pool
 
@@ -62,7 +62,7 @@ class Direct:
         except UnicodeEncodeError:
             failure = failures.from_sqlstate(name, failures.UNTRANSLATABLE)
         except psycopg.Error as error:
-            failure = _failure(name, error)
+            failure = driver.failure(name, error)
         # Outside the handler, so that the driver's error, which holds values, does not travel along as context.
         raise failure
 
@@ -158,39 +158,3 @@ def _milliseconds(text: str) -> int:
     """A duration as Postgres writes it in a setting: ``30s``, ``500ms``, ``2min``, or a bare number of milliseconds."""
     number, unit = re.fullmatch(r"'?(\d+)\s*([a-z]*)'?", text.strip()).groups()  # type: ignore[union-attr]
     return int(int(number) * _UNITS_MS[unit])
-
-
-def _failure(name: str, error: psycopg.Error) -> SyncdeskError:
-    if error.sqlstate is None:
-        return _without_sqlstate(name, error)
-    diagnosis = error.diag
-    return failures.from_sqlstate(
-        name,
-        error.sqlstate,
-        diagnosis.message_primary or "",
-        constraint=diagnosis.constraint_name,
-        table=diagnosis.table_name,
-        column=diagnosis.column_name,
-    )
-
-
-#: What the server says at connecting, where there is no SQLSTATE to read, and the one that it stands for.
-_AT_CONNECTING = {
-    "authentication failed": "28P01",
-    'FATAL:  database "': "3D000",
-    "standby": failures.READ_ONLY,
-}
-
-
-def _without_sqlstate(name: str, error: psycopg.Error) -> SyncdeskError:
-    told = str(error)
-    for words, sqlstate in _AT_CONNECTING.items():
-        if words in told:
-            return failures.from_sqlstate(name, sqlstate)
-    if failures.says_full(told):
-        return failures.full(name)
-    if isinstance(error, psycopg.DataError):
-        return failures.from_sqlstate(name, failures.UNTRANSLATABLE)
-    if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return failures.unavailable(name)
-    return StoreRefused(f"The call of {name} is malformed ({type(error).__name__}).", function=name)

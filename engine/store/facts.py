@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import psycopg
 
-from engine.store import failures
+from engine.errors import SyncdeskError
+from engine.store import driver
 
 CONNECT_S = 5
 
@@ -39,16 +40,18 @@ def facts(url: str) -> Facts:
     """Ask the server at ``url``.
 
     Raises:
-        StoreUnavailable: it does not answer, or not to us.
+        StoreUnavailable: it does not answer.
+        StoreRefused: it refuses our user, or has another name.
     """
+    failure: SyncdeskError
     try:
         with psycopg.connect(url, autocommit=True, prepare_threshold=None, connect_timeout=CONNECT_S) as link:
             tables = [Table(*row) for row in link.execute(_SIZES).fetchall()]
             asked = "select current_setting('server_version'), extract(epoch from clock_timestamp())::float8"
             row = link.execute(asked).fetchone()
     except psycopg.Error as error:
-        sqlstate = error.sqlstate
+        failure = driver.failure("facts", error)
     else:
         version, now = row if row is not None else ("", 0.0)
         return Facts(str(version), float(now), tables)
-    raise failures.unavailable("facts", sqlstate)
+    raise failure

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from engine.errors import SchemaError, StoreUnavailable
-from engine.store import failures
+from engine.store import driver
 from engine.store.transport import Transport
 
 FOLDER = Path(__file__).parent / "migrations"
@@ -68,6 +68,7 @@ def migrate(url: str, folder: Path = FOLDER, *, timeout_s: float = 10.0) -> Repo
     Raises:
         SchemaError: the database is newer than this program, or a file failed or was changed after it was applied.
         StoreUnavailable: the database cannot be reached.
+        StoreRefused: it refuses our user, or has another name.
     """
     wanted = migrations(folder)
     applied: list[str] = []
@@ -83,7 +84,7 @@ def migrate(url: str, folder: Path = FOLDER, *, timeout_s: float = 10.0) -> Repo
                 if name:
                     applied.append(name)
     except psycopg.OperationalError as error:
-        raise failures.unavailable("migrate", error.sqlstate) from None
+        raise driver.failure("migrate", error) from None
     return Report(applied, len(wanted) - len(before))
 
 

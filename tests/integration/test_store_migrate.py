@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from engine.errors import SchemaError, StoreUnavailable
+from engine.errors import SchemaError, StoreRefused, StoreUnavailable
 from engine.store import Transport, migrate
+from engine.store.facts import facts
 from tests.support import servers
 
 #: What a file creates, functions with their parameters.
@@ -122,6 +123,15 @@ def test_the_printed_script_makes_the_same_schema(empty_url: str, any_store: Tra
     assert {row["name"] for row in any_store.call("schema")["migrations"]} == {
         name for (name,) in rows(empty_url, "select name from syncdesk.migrations")
     }
+
+
+@pytest.mark.parametrize("ask", [migrate.migrate, facts], ids=["migrate", "facts"])
+def test_who_is_refused_is_told_so_not_that_nobody_answers(empty_url: str, ask: Callable[[str], object]) -> None:
+    stranger = re.sub(r"//[^@/]*@", "//nobody:wrong@", empty_url)
+    with pytest.raises(StoreRefused, match="refuses Syncdesk's user or key"):
+        ask(stranger)
+    with pytest.raises(StoreRefused, match="no such database"):
+        ask(re.sub(r"/test_\d+", "/nowhere", empty_url))
 
 
 def test_a_missing_schema_is_told_over_every_transport(any_database_url: str, any_store: Transport) -> None:
