@@ -105,6 +105,24 @@ def test_a_lease_taken_over_voids_the_run_that_slept(world: World, scripted_bank
     assert states == {"job-1": "abandoned", "job-2": "done"}
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["update syncdesk.items set cursor = 'of a backup'", "update syncdesk.item_leases set fence = fence + 1"],
+    ids=["cursor", "fence"],
+)
+def test_a_commit_looks_at_cursor_and_fence_itself(world: World, scripted_bank: ScriptedPlaid, change: str) -> None:
+    """Also where nobody marked its run as over."""
+
+    def meanwhile(body: dict[str, Any]) -> Any:
+        world.execute(change)
+        return page([transaction("void")], cursor="mine")
+
+    scripted_bank.answer(SYNC, meanwhile)
+    assert world.run("link").state == "stale"
+    assert list(world.live()) == []
+    assert world.row()["cursor"] != "mine"
+
+
 def test_a_lease_is_renewed_while_the_bank_is_slow(
     store: Transport, database_url: str, scripted_bank: ScriptedPlaid
 ) -> None:

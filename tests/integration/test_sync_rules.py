@@ -116,6 +116,10 @@ def test_removed_rows_keep_their_history_and_can_come_back(world: World, scripte
     world.sync()
     assert [line["change"] for line in world.history("t1")] == ["added", "removed", "restored"]
     assert world.row()["transactions"] == 2
+    for answer in (page(removed=["t1"], cursor="c4"), page([transaction("t1", 99)], cursor="c5")):
+        scripted_bank.answer(SYNC, answer)
+        world.sync()
+    assert [line["change"] for line in world.history("t1")][3:] == ["removed", "restored"]  # as it was
 
 
 @pytest.mark.parametrize("removed_first", [False, True])
