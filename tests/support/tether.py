@@ -52,29 +52,29 @@ def _end(of: int, watcher: subprocess.Popen[bytes]) -> None:
         watcher.communicate()
 
 
-def processes(of: Path) -> list[psutil.Process]:
-    """Every process that has the folder in its command line or environment, or works there."""
-    roots = {str(of), str(of.resolve()), str((of / "pg").resolve())}
+def processes(*folders: Path) -> list[psutil.Process]:
+    """Every process that has one of the folders in its command line or environment, or works there."""
+    roots = {str(root) for held in folders for root in (held, held.resolve(), (held / "pg").resolve())}
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            words = (*process.cmdline(), process.cwd(), *process.environ().values())
-            if any(root in word for root in roots for word in words):
+            words = "\0".join((*process.cmdline(), process.cwd(), *process.environ().values()))
+            if any(root in words for root in roots):
                 found.append(process)
     return found
 
 
 def end_all(folders: list[Path]) -> None:
     """End what runs in these folders, killed after `END_S`, and remove them."""
-    found = [process for held in folders for process in processes(held)]
+    found = processes(*folders)
     for process in found:
         with contextlib.suppress(psutil.Error):
             process.terminate()
     psutil.wait_procs(found, END_S)
+    for process in processes(*folders) if found else []:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
     for held in folders:
-        for process in processes(held):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
         shutil.rmtree((held / "pg").resolve(), ignore_errors=True)
         shutil.rmtree(held, ignore_errors=True)
 
