@@ -377,6 +377,7 @@ def test_a_pool_is_made_quiet_and_takes_jobs_again(console: Shell, world: World,
     click(qtbot, card.quiet)
     wait(qtbot, lambda: card.quiet.text() == "Resume")
     assert pool(world, "sync").state == "quiet"
+    wait(qtbot, card.quiet.isEnabled)  # off while a late sign of life leaves the pool unknown
     click(qtbot, card.quiet)
     wait(qtbot, lambda: card.quiet.text() == "Quiet")
     assert pool(world, "sync").state == "running"
