@@ -36,7 +36,7 @@ def test_the_reconciler_puts_back_what_is_unfinished_and_nothing_else(
     run(database_url, "update syncdesk.items set removed_at = now() where id = %s", removed)
     run(
         database_url,
-        "insert into syncdesk.item_leases values (%s, 'o', 1, gen_random_uuid(), now() + interval '1 hour')",
+        "insert into syncdesk.item_leases values (%s, 'o', 1, gen_random_uuid(), now() + interval '1 minute')",
         leased,
     )
     run(
