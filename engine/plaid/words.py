@@ -125,6 +125,11 @@ _WORDS: dict[str, tuple[str, str, str | None]] = {
         "Plaid removed this link to {bank} while it was synced. Your data stays.",
         _AGAIN,
     ),
+    "INVALID_PUBLIC_TOKEN": (
+        "This sign-in can no longer be used",
+        "Plaid does not know the token of this sign-in: it was used already, or half an hour is over. Begin again.",
+        _SIGN_IN,
+    ),
     "NEW_ACCOUNTS_AVAILABLE": (
         "There are new accounts",
         "{Bank} has accounts that are not shared yet. Choose whether to add them.",

@@ -251,8 +251,7 @@ def finish(deps: Deps, link_token: str, public_tokens: list[str], *, over: bool,
                 item_id = link(deps, token, known["user"])
             except SyncdeskError as error:
                 # Empty: the next poll or the job's next attempt exchanges it. None: it was used, or its time is over.
-                spent = isinstance(error, PlaidError) and error.plaid_code == "INVALID_PUBLIC_TOKEN"
-                made = "" if error.retryable and not spent else "none"
+                made = "" if error.retryable else "none"
                 deps.store.call("link_session_take", session=session, digest=digest, made=made)
                 raise
             deps.store.call("link_session_take", session=session, digest=digest, made=item_id)
