@@ -29,7 +29,8 @@ LEFT = Qt.MouseButton.LeftButton
 
 
 def click(qtbot: QtBot, button: Button) -> None:
-    """A person's click: the button must be in sight and enabled."""
+    """A person's click: the button must be in sight and enabled, at the latest after what is being laid out."""
+    qtbot.waitUntil(lambda: button.isVisible() and button.isEnabled(), timeout=WAIT_MS)
     assert button.isVisible(), button.accessibleName()
     assert button.isEnabled(), button.toolTip()
     qtbot.mouseClick(button, LEFT)
