@@ -244,6 +244,7 @@ def test_a_crash_of_the_database_empties_the_stage_and_the_commit_notices(
     world: World, scripted_bank: ScriptedPlaid
 ) -> None:
     def crashed(body: dict[str, Any]) -> Any:
+        until(lambda: world.rows("select from syncdesk.stage"))  # the next page is asked for meanwhile
         world.execute("delete from syncdesk.stage")  # what recovery does to an unlogged table
         return page([transaction("t2")], cursor="c2")
 

@@ -274,9 +274,8 @@ begin
         'next', case when last_.job_id is not null then last_.failed_at::text || '|' || last_.job_id end);
 end $$;
 
--- Every group that was seen in the span, the muted ones last, with counts by hour (24 of them, oldest first) and its
--- newest error.
--- Muted causes last, else the newest failure first; a day on which hundreds of banks are down has many.
+-- A page of the groups that were seen in the span, the muted ones last, else the newest failure first, with counts by hour
+-- (24 of them, oldest first) and the newest error. A day on which hundreds of banks are down has many.
 create function public.syncdesk_failure_groups_list(
     p_span text default '24h', p_after text default null, p_limit integer default 200
 ) returns jsonb
