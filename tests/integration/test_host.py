@@ -6,18 +6,13 @@ import json
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
 from engine import launch
-from tests.support.engines import NO_BANK, Engine, engine
+from tests.support.engines import NO_BANK, ROLES, Engine, engine, health
 from tests.support.wait import until
-
-ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
-
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -27,15 +22,6 @@ def idle() -> Iterator[Engine]:
     """An engine without a bank, not started."""
     with engine(**NO_BANK) as made:
         yield made
-
-
-def _health(url: str) -> int:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refusal:
-        refusal.close()
-        return refusal.code
 
 
 def test_up_status_down(idle: Engine) -> None:
@@ -49,7 +35,7 @@ def test_up_status_down(idle: Engine) -> None:
     assert {row["role"] for row in status["processes"]} == ROLES
     assert {row["state"] for row in status["processes"]} == {"running"}
     assert set(status["endpoints"]) == {"public", "admin", "health"}
-    assert _health(status["endpoints"]["health"]) == 200
+    assert health(status["endpoints"]["health"]) == 200
     assert idle.profile.discovery_file.stat().st_mode & 0o077 == 0
     done = idle.run("down", "--json")
     assert json.loads(done.stdout) == {"ok": True, "ended": True}
@@ -135,9 +121,9 @@ def test_an_operator_stops_starts_and_restarts_a_pool(idle: Engine) -> None:
 
     act("stop")
     assert idle.row("worker-events")["state"] == "stopped"
-    assert _health(str(found.health)) == 503
+    assert health(str(found.health)) == 503
     act("start")
-    until(lambda: _health(str(found.health)) == 200, 20, "health")
+    until(lambda: health(str(found.health)) == 200, 20, "health")
     before = idle.row("worker-events")["pid"]
     act("restart")
     until(lambda: idle.row("worker-events")["state"] == "running", 20)

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +20,8 @@ from engine.host import keeper, valkey
 from engine.profile import Profile
 from engine.settings import load
 from tests.support import tether
-from tests.support.engines import NO_BANK, Engine, engine
+from tests.support.engines import NO_BANK, ROLES, Engine, engine, health
 from tests.support.wait import until
-
-ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
-
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -36,15 +31,6 @@ def idle() -> Iterator[Engine]:
     """An engine without a bank, not started."""
     with engine(**NO_BANK) as made:
         yield made
-
-
-def _health(url: str) -> int:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as refusal:
-        refusal.close()
-        return refusal.code
 
 
 @pytest.mark.parametrize(
@@ -171,7 +157,7 @@ def test_a_killed_part_is_started_again(idle: Engine) -> None:
         until(lambda: idle.look()["engine"]["state"] == "running", 10, "a running engine")
     found = launch.read(idle.profile)
     assert found is not None
-    until(lambda: _health(str(found.health)) == 200, 20, "health")
+    until(lambda: health(str(found.health)) == 200, 20, "health")
 
 
 def test_a_crash_loop_is_left_stopped_with_one_sentence(idle: Engine) -> None:

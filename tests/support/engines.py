@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,18 @@ from tests.support.wait import until
 ROOT = Path(__file__).parent.parent.parent
 #: Nothing listens there: for tests that need no bank.
 NO_BANK = {"SYNCDESK_PLAID_URL": "http://127.0.0.1:9"}
+#: The parts of an engine without a simulated bank.
+ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
+
+
+def health(url: str) -> int:
+    """The status that ``/health`` of the listener at ``url`` answers with."""
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refusal:
+        refusal.close()
+        return refusal.code
 
 
 def clean_environment(**more: str) -> dict[str, str]:
