@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from engine.errors import StartError
@@ -19,6 +18,7 @@ from engine.host import binaries, postgres
 from engine.host.postgres import Postgres
 from engine.profile import Profile, prepare
 from tests.support import servers
+from tests.support.servers import query
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,13 +37,6 @@ def database(profile: Profile) -> Iterator[Postgres]:
     made = Postgres(profile, durable=False)
     yield made
     made.stop()
-
-
-def query(url: str, text: str) -> object:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text.encode())
-        row = cursor.fetchone() if cursor.description else None
-        return row[0] if row else None
 
 
 @as_root

@@ -15,6 +15,7 @@ from engine.host import binaries, valkey
 from engine.host.valkey import Valkey
 from engine.profile import Profile
 from tests.support import servers
+from tests.support.servers import kill
 from tests.support.wait import until
 
 
@@ -29,13 +30,6 @@ def broker(profile: Profile) -> Iterator[Valkey]:
     made = Valkey(profile)
     yield made
     made.stop()
-
-
-def kill(pid: int | None) -> None:
-    assert pid
-    process = psutil.Process(pid)
-    process.kill()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_the_broker_needs_its_password_and_listens_on_loopback_alone(broker: Valkey) -> None:

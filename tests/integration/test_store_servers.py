@@ -21,7 +21,7 @@ from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from tests.support import servers
-from tests.support.wait import until
+from tests.support.servers import kill, query
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
@@ -44,20 +44,6 @@ def broker(profile: Profile) -> Iterator[Valkey]:
     made = Valkey(profile)
     yield made
     made.stop()
-
-
-def query(url: str, text: str) -> object:
-    with psycopg.connect(url, autocommit=True) as connection:
-        cursor = connection.execute(text.encode())
-        row = cursor.fetchone() if cursor.description else None
-        return row[0] if row else None
-
-
-def kill(pid: int | None) -> None:
-    assert pid
-    process = psutil.Process(pid)
-    process.kill()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_it_starts_twice_with_the_same_address_and_data(database: Postgres) -> None:

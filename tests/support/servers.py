@@ -22,6 +22,7 @@ from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from engine.store import migrate
 from tests.support import tether
+from tests.support.wait import until
 
 TEMPLATE = "syncdesk_template"
 #: Roles that a Supabase project has; the schema's grants are tested with them.
@@ -120,3 +121,19 @@ def broker(make: Callable[[Profile], Valkey] | None = None) -> Iterator[Valkey]:
             yield server
         finally:
             server.stop()
+
+
+def query(url: str, text: str) -> object:
+    """The first value that ``text`` answers; None where it answers nothing."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(text.encode())
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+def kill(pid: int | None) -> None:
+    """End a process as a crash would, and wait until it has."""
+    assert pid
+    process = psutil.Process(pid)
+    process.kill()
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
