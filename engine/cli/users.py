@@ -49,10 +49,4 @@ def _weight(args: argparse.Namespace) -> int:
 def _all(engine: Client) -> list[User]:
     from engine.api.types_users import UserPage
 
-    found, after = [], ""
-    while True:
-        page = engine.get("users", UserPage, after=after, limit=500)
-        found += page.users
-        if page.next is None:
-            return found
-        after = page.next
+    return [user for page in engine.pages("users", UserPage, limit=500) for user in page.users]
