@@ -9,6 +9,7 @@ import time
 import psutil
 
 from tests.faults.world import World
+from tests.support.servers import dead
 from tests.support.wait import until
 
 WORKERS = ("worker-sync", "worker-events")
@@ -52,4 +53,4 @@ def over_memory(world: World) -> None:
     """The sync worker takes more memory than it may, and is replaced."""
     heavy = world.pid("worker-sync")
     world.preload.tell(heavy=heavy)
-    until(lambda: not psutil.pid_exists(heavy), 60, "the worker to be replaced")
+    until(lambda: dead(heavy), 60, "the worker to be replaced")

@@ -17,6 +17,7 @@ import pytest
 from engine import launch
 from engine.errors import SyncdeskError
 from engine.host import keeper, valkey
+from engine.host.binaries_process import alive
 from engine.profile import Profile
 from engine.settings import load
 from tests.support import tether
@@ -90,7 +91,7 @@ def test_host_and_keeper_killed_together(idle: Engine) -> None:
     idle.process.wait(5)
     assert all(process.is_running() for process in servers)
     idle.up()
-    assert [process for process in servers if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert not [process for process in servers if alive(process)]
     assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
 
 
@@ -165,11 +166,11 @@ def test_a_crash_loop_is_left_stopped_with_one_sentence(idle: Engine) -> None:
     last = 0
     for _ in range(5):
 
-        def alive(last: int = last) -> psutil.Process | None:
+        def another(last: int = last) -> psutil.Process | None:
             row = idle.row("scheduler")
             return psutil.Process(row["pid"]) if row["state"] == "running" and row["pid"] not in (None, last) else None
 
-        process = until(alive, 20, "a scheduler")
+        process = until(another, 20, "a scheduler")
         last = process.pid
         process.kill()
     until(lambda: idle.row("scheduler")["state"] == "given_up", 20, "the end of restarts")

@@ -15,7 +15,7 @@ from engine.host import binaries, valkey
 from engine.host.valkey import Valkey
 from engine.profile import Profile
 from tests.support import servers
-from tests.support.servers import kill
+from tests.support.servers import dead, kill
 from tests.support.wait import until
 
 
@@ -90,7 +90,7 @@ def test_an_orphan_of_a_dead_engine_is_ended(profile: Profile) -> None:
     fresh = Valkey(profile)
     fresh.start()
     try:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        assert dead(pid)
         assert valkey.running_url(profile) == fresh.url
     finally:
         fresh.stop()
@@ -130,4 +130,4 @@ def test_where_no_server_comes_with_us_the_light_broker_serves(
     finally:
         light.stop()
     assert pid
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert dead(pid)

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
@@ -21,7 +20,7 @@ from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
 from tests.support import servers
-from tests.support.servers import kill, query
+from tests.support.servers import dead, kill, query
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
@@ -152,7 +151,7 @@ def test_a_postmaster_whose_engine_died_is_ended_and_replaced(profile: Profile) 
     fresh.start()
     try:
         assert fresh.pid != pid
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        assert dead(pid)
         assert query(fresh.url, "select 1") == 1
     finally:
         fresh.stop()

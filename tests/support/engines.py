@@ -19,6 +19,7 @@ import psutil
 
 from engine import launch
 from engine.host import keeper, postgres
+from engine.host.binaries_process import alive
 from engine.profile import Profile
 from tests.support import tether
 from tests.support.wait import until
@@ -120,7 +121,7 @@ class Engine:
 
     def gone(self) -> bool:
         """Whether no process of it is left."""
-        return not [process for process in self.pids.values() if process.is_running() and not _zombie(process)]
+        return not [process for process in self.pids.values() if alive(process)]
 
     def end(self) -> None:
         """End it however it stands; nothing of it is left."""
@@ -135,13 +136,6 @@ class Engine:
                 self.process.wait(5)
         with contextlib.suppress(Exception):
             keeper.clean_up(self.profile)
-
-
-def _zombie(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return True
 
 
 @contextlib.contextmanager

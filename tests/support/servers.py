@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from engine.host import postgres
-from engine.host.binaries_process import end, read_record, running, write_private
+from engine.host.binaries_process import alive, end, read_record, running, write_private
 from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
 from engine.profile import Profile, prepare
@@ -136,4 +136,12 @@ def kill(pid: int | None) -> None:
     assert pid
     process = psutil.Process(pid)
     process.kill()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not alive(process))
+
+
+def dead(pid: int) -> bool:
+    """Whether no process of that pid runs; one that nobody has reaped yet does not."""
+    try:
+        return not alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
