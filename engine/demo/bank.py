@@ -19,7 +19,7 @@ class BankControl:
     """Calls of ``/sandbox/_control/*``; amounts come back as exact decimals."""
 
     def __init__(self, url: str) -> None:
-        self._http = http.client(url, timeout_s=10.0, local=True)
+        self._http = http.client(url, timeout_s=60.0, local=True)
 
     def __enter__(self) -> BankControl:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,9 @@ Facts = tuple[str, Decimal, str, bool, str, str | None, str | None]
 """Of one transaction: account, amount, date, pending, name, merchant, currency."""
 
 _POLL_S = 0.002
+_LONGEST_S = 60.0
+"""Guards against what never comes: a machine with much else to do may need long for what takes a moment. Above all
+a webhook that was not answered in time is sent again half a minute later."""
 
 
 class Ledger:
@@ -45,14 +48,18 @@ class Ledger:
         row = self._connection.execute(query, values or None).fetchone()
         return None if row is None else row[0]
 
-    def wait(self, sentence: str, query: str, *values: Any, deadline_s: float = 15.0) -> float:
+    def wait(self, sentence: str, query: str, *values: Any, deadline_s: float = _LONGEST_S) -> float:
         """Wait until ``query`` says true; the moment it was seen, as Unix milliseconds.
 
         Raises:
             StartError: it did not within ``deadline_s``; ``sentence`` says what did not come true.
         """
+        return self.until(sentence, lambda: bool(self.one(query, *values)), deadline_s)
+
+    def until(self, sentence: str, condition: Callable[[], bool], deadline_s: float = _LONGEST_S) -> float:
+        """As `wait`, for whatever ``condition`` looks at."""
         end = clock.monotonic() + deadline_s
-        while not self.one(query, *values):
+        while not condition():
             if clock.monotonic() > end:
                 raise StartError(sentence)
             self._pause.wait(_POLL_S)
