@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine import clock
-from engine.errors import ProfileError, SyncdeskError
+from engine.errors import ProfileError, StoreUnavailable, SyncdeskError
 from engine.profile import Profile
 
 # The lines an operator looks for.
@@ -85,6 +85,35 @@ class Logger:
 def logger(name: str) -> Logger:
     """The logger of a module. Cheap, and usable before `configure`: then only warnings appear, on stderr."""
     return Logger(logging.getLogger(f"{_ROOT}.{name.removeprefix('engine.')}"))
+
+
+class Outage:
+    """Tells of work that is tried again and again: once that it fails, nothing while that lasts, once that it is over.
+
+    A warning; while the database is away it is no more than a line, since others give that alarm (`engine.jobs.gate`).
+    What begins as such a line and turns out to be worse is told once more. For one thread.
+    """
+
+    def __init__(self, log: Logger, words: str, over: str) -> None:
+        self._log, self._words, self._over = log, words, over
+        self._level = logging.NOTSET
+        self._began = 0.0
+
+    def failed(self, error: SyncdeskError) -> None:
+        """It failed, for the first time or still."""
+        level = logging.INFO if isinstance(error, StoreUnavailable) else logging.WARNING
+        if level <= self._level:
+            return
+        self._began = self._began if self._level else clock.monotonic()
+        self._level = level
+        say = self._log.info if level == logging.INFO else self._log.warning
+        say(self._words, code=error.code)
+
+    def worked(self) -> None:
+        """It went well, as ever or again."""
+        if self._level:
+            self._log.info(self._over, after_s=round(clock.monotonic() - self._began, 1))
+            self._level = logging.NOTSET
 
 
 Form = Literal["auto", "json", "text"]

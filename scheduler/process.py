@@ -17,8 +17,8 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
 
 from engine import clock
-from engine.errors import StartError, StoreUnavailable, SyncdeskError, UsageError
-from engine.logs import describe, logger
+from engine.errors import StartError, SyncdeskError, UsageError
+from engine.logs import Outage, describe, logger
 from engine.profile import Profile
 from engine.settings import Settings
 from scheduler import plan, triggers
@@ -65,7 +65,8 @@ class Scheduler:
     def run(self) -> None:
         """Look, follow and run jobs until stopped; then hand the lease on."""
         self._planner.start()
-        defined = told = False
+        defined = False
+        outage = Outage(log, "The schedule waits for the database", "The schedule goes on")
         try:
             while not self._stop.is_set():
                 try:
@@ -73,10 +74,10 @@ class Scheduler:
                         self._define()
                         defined = True
                     self._look()
-                    told = False
+                    outage.worked()
                 except SyncdeskError as error:
-                    self._lost(error, told)
-                    told = True
+                    outage.failed(error)
+                    self._lost()
                 except Exception:  # a look that failed must not end the schedule
                     log.exception("The schedule could not be looked at")
                 self._stop.wait(LOOK_S)
@@ -129,11 +130,8 @@ class Scheduler:
             self._followed.clear()
             self._planner.remove_all_jobs()
 
-    def _lost(self, error: SyncdeskError, told: bool) -> None:
+    def _lost(self) -> None:
         """Without the database nobody knows who is active: wait, and plan anew when it is back."""
-        if not told:  # a line for an outage; the alarm is others' (`engine.jobs.gate`)
-            say = log.info if isinstance(error, StoreUnavailable) else log.warning
-            say("The schedule waits for the database", code=error.code)
         self._fence = None
         self._followed.clear()
         self._planner.remove_all_jobs()

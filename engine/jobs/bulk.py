@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.clock import monotonic
-from engine.errors import BrokerUnavailable, Conflict, StoreUnavailable, SyncdeskError
-from engine.logs import logger
+from engine.errors import BrokerUnavailable, Conflict, SyncdeskError
+from engine.logs import Outage, logger
 from engine.queue.control import Control
 from engine.queue.hints import Hints
 from engine.queue.ports import Store
@@ -43,7 +43,8 @@ class BulkDriver:
 
     def run(self, stop: threading.Event) -> None:
         """Drive while the lease is held, until ``stop``; then let go of it."""
-        renew_at, held, active, told = 0.0, False, False, False
+        renew_at, held, active = 0.0, False, False
+        outage = Outage(log, "A step of the bulk actions failed", "The bulk actions go on")
         while not stop.wait(STEP_S if active else IDLE_S):
             try:
                 if monotonic() >= renew_at:
@@ -52,13 +53,10 @@ class BulkDriver:
                 active = held and self.step()
                 if held:
                     self._tidy()
-                told = False
+                outage.worked()
             except SyncdeskError as error:
-                # Of an outage others give the alarm (`engine.jobs.gate`); here it is one line.
-                if not told:
-                    say = log.info if isinstance(error, StoreUnavailable) else log.warning
-                    say("A step of the bulk actions failed", code=error.code)
-                active, told = False, True
+                outage.failed(error)
+                active = False
         if held:
             self._let_go()
 

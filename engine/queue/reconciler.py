@@ -8,8 +8,8 @@ from typing import Any, Final
 import redis
 
 from engine.clock import monotonic
-from engine.errors import StoreUnavailable, SyncdeskError
-from engine.logs import logger
+from engine.errors import SyncdeskError
+from engine.logs import Outage, logger
 from engine.queue.connection import translated
 from engine.queue.hints import Hints
 from engine.queue.keys import LANES, QUEUES, Keys
@@ -59,7 +59,8 @@ class Reconciler:
 
     def run(self, stop: threading.Event) -> None:
         """Reconcile on connecting, every 30 s, and at once when asked or when Redis was wiped; until ``stop``."""
-        due, told = monotonic(), False
+        due = monotonic()
+        outage = Outage(log, "Unfinished work could not be looked up", "Unfinished work is looked up again")
         while not stop.is_set():
             asked = self._now.is_set()
             self._now.clear()
@@ -67,13 +68,10 @@ class Reconciler:
                 if asked or (monotonic() >= due and self._claim()):
                     self.run_once()
                     due = monotonic() + EVERY_S
-                    told = False
                 self._notice_wipe()
+                outage.worked()
             except SyncdeskError as error:
-                if not told:  # an outage is one line; its alarm is others' (`engine.jobs.gate`)
-                    say = log.info if isinstance(error, StoreUnavailable) else log.warning
-                    say("Unfinished work could not be looked up", code=error.code)
-                told = True
+                outage.failed(error)
                 self._now.set()  # again, without asking whose turn it is
                 stop.wait(AGAIN_S)
                 continue

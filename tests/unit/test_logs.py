@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine import logs
-from engine.errors import ProfileError, StoreUnavailable
+from engine.errors import BrokerUnavailable, ProfileError, StoreRefused, StoreUnavailable
 from engine.profile import Profile
 
 
@@ -155,3 +155,28 @@ def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("a file where the folder should be")
     with pytest.raises(ProfileError, match="cannot be written"):
         logs.configure("host", Profile("x", tmp_path), terminal=False)
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    outage = logs.Outage(logs.logger("x"), "It failed", "It goes on")
+    outage.worked()
+    for _ in range(2):
+        for _ in range(3):
+            outage.failed(BrokerUnavailable("The broker does not answer."))
+        outage.failed(StoreUnavailable("The database does not answer."))
+        for _ in range(3):
+            outage.worked()
+    told = [(line["level"], line["event"], line.get("code")) for line in lines(profile)]
+    assert told == [("warning", "It failed", "BROKER_UNAVAILABLE"), ("info", "It goes on", None)] * 2
+
+
+def test_a_database_that_is_away_is_no_warning_until_something_worse_is_found(profile: Profile) -> None:
+    logs.configure("host", profile, terminal=False)
+    outage = logs.Outage(logs.logger("x"), "It failed", "It goes on")
+    for error in (StoreUnavailable("It is away."), StoreRefused("It refused."), StoreUnavailable("It is away.")):
+        outage.failed(error)
+        outage.failed(error)
+    outage.worked()
+    told = [(line["level"], line.get("code")) for line in lines(profile)]
+    assert told == [("info", "DATABASE_UNAVAILABLE"), ("warning", "DATABASE_REFUSED"), ("info", None)]
