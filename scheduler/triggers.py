@@ -12,10 +12,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from engine.errors import UsageError
+from scheduler.wall import WallCron
 
 LONGEST_S = 366 * 86400
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")  # cron knows Sunday as 0 and as 7
@@ -39,13 +39,14 @@ def build(trigger: Mapping[str, Any], anchor: datetime) -> BaseTrigger:
     every = trigger.get("every_s")
     if isinstance(every, int) and not isinstance(every, bool) and 1 <= every <= LONGEST_S:
         return IntervalTrigger(seconds=every, start_date=anchor + timedelta(seconds=every), timezone=UTC)
-    fields = str(trigger.get("cron", "")).split()
-    if len(fields) != 5:
+    parts = str(trigger.get("cron", "")).split()
+    if len(parts) != 5:
         raise UsageError('A schedule is {"every_s": seconds} or {"cron": "minute hour day month weekday"}.')
-    minute, hour, day, month, weekday = fields
+    minute, hour, day, month, weekday = parts
     try:
         zone = ZoneInfo(str(trigger.get("zone", "UTC")))
-        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=weekdays(weekday), timezone=zone)
+        fields = {"minute": minute, "hour": hour, "day": day, "month": month, "day_of_week": weekdays(weekday)}
+        return WallCron(fields, zone)
     except (ValueError, ZoneInfoNotFoundError) as error:
         raise UsageError(f"The schedule {trigger.get('cron')!r} cannot be read: {error}.") from error
 
