@@ -26,10 +26,8 @@ import psutil
 
 from engine import clock
 from engine.errors import NotRunningError, StartError
+from engine.processes import running
 from engine.profile import Profile, prepare
-
-_SAME_START_S = 0.5
-"""Start times of one process, read twice, differ by the rounding of the system's clock ticks."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def read(profile: Profile) -> Discovery | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return known if same_process(known.pid, known.started) else None
+    return known if running(known.pid, known.started) else None
 
 
 def progress(profile: Profile) -> Progress | None:
@@ -97,7 +95,7 @@ def progress(profile: Profile) -> Progress | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
-    if known.state == "failed" or same_process(known.pid, known.started):
+    if known.state == "failed" or running(known.pid, known.started):
         return known
     return None
 
@@ -108,15 +106,6 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def same_process(pid: int, started: float) -> bool:
-    """Whether the process of that pid runs and is the one that started then (seconds since the epoch)."""
-    try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < _SAME_START_S and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def self_command(arguments: list[str]) -> list[str]:
@@ -296,7 +285,7 @@ def stop(profile: Profile, deadline_s: float = 20.0) -> bool:
     end = clock.monotonic() + deadline_s
     pause = threading.Event()
     while clock.monotonic() < end:
-        if not same_process(pid, started):
+        if running(pid, started) is None:
             return True
         pause.wait(0.02)
     raise NotRunningError(f"The engine (process {pid}) did not end within {deadline_s:g} s.")
@@ -304,6 +293,7 @@ def stop(profile: Profile, deadline_s: float = 20.0) -> bool:
 
 def _signal(pid: int, started: float) -> None:
     """SIGTERM; on Windows, which has none, the process ends and its keeper stops the parts."""
-    if same_process(pid, started):
+    process = running(pid, started)
+    if process is not None:
         with contextlib.suppress(psutil.Error, OSError):
-            psutil.Process(pid).send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)

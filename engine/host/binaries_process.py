@@ -1,7 +1,4 @@
-"""Starting and stopping one server program: its log, its record, its end, and why it did not start.
-
-A server is known by its pid *and* its start time, never by the pid alone: pids are used again.
-"""
+"""Starting and stopping one server program: its log, its record, its end, and why it did not start."""
 
 from __future__ import annotations
 
@@ -23,11 +20,10 @@ import psutil
 from engine import clock
 from engine.errors import StartError
 from engine.host.binaries import Account
+from engine.processes import alive, running, start_time
 
 _POLL_S = 0.005
 _LOG_LIMIT = 4_000_000
-#: Start times of one process, read twice, differ by the rounding of the system's clock ticks.
-_SAME_START_S = 0.5
 #: Waits for a line, then becomes the program, with the same pid and start time; at the end of its input it ends.
 _GATE = 'read -r go && exec "$0" "$@" </dev/null'
 
@@ -50,7 +46,7 @@ class Server:
 
     process: psutil.Process
     child: subprocess.Popen[bytes] | None = None
-    started: float = 0.0  # seconds since the epoch, as psutil tells them
+    started: float = 0.0  # `processes.start_time`
 
     @property
     def pid(self) -> int:
@@ -62,14 +58,6 @@ class Server:
         if code is None and not alive(self.process):
             return -1  # gone, and its code not collected yet
         return code
-
-
-def alive(process: psutil.Process) -> bool:
-    """Whether it still runs; one that is dead and not yet reaped does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def clean_environment() -> dict[str, str]:
@@ -131,8 +119,7 @@ def known(pid: int, child: subprocess.Popen[bytes] | None = None) -> Server:
         StartError: no child of ours, and no such process.
     """
     try:
-        process = psutil.Process(pid)
-        return Server(process, child, process.create_time())
+        return Server(psutil.Process(pid), child, start_time(pid))
     except psutil.Error as error:
         raise StartError(f"The process {pid} ended at once.") from error
 
@@ -214,16 +201,6 @@ def read_record(path: Path) -> Record | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if running(record.pid, record.started) else None
-
-
-def running(pid: int, started: float) -> psutil.Process | None:
-    """The process of that pid if it is the one that started then."""
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < _SAME_START_S and alive(process)
-        return process if same else None
-    except psutil.Error:
-        return None
 
 
 def free_port() -> int:

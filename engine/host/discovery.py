@@ -6,12 +6,11 @@ import json
 import os
 from pathlib import Path
 
-import psutil
-
 from engine.api.types import Endpoints
 from engine.errors import ProfileError
 from engine.host.binaries_process import write_private
 from engine.launch import Discovery, Progress, progress, progress_file, read
+from engine.processes import start_time
 from engine.profile import Profile
 
 __all__ = ["Discovery", "Progress", "clear", "progress", "read", "write", "write_progress"]
@@ -25,7 +24,7 @@ def write(profile: Profile, endpoints: Endpoints, token: str, version: str) -> N
     """
     found = {
         "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
+        "started": start_time(os.getpid()),
         "version": version,
         "profile": profile.name,
         "endpoints": {"public": endpoints.public, "admin": endpoints.admin, "health": endpoints.health},
@@ -47,7 +46,7 @@ def write_progress(profile: Profile, state: str, step: str, error: str | None = 
     Raises:
         ProfileError: the file cannot be written.
     """
-    pid, started = os.getpid(), psutil.Process().create_time()
+    pid, started = os.getpid(), start_time(os.getpid())
     text = json.dumps({"pid": pid, "started": started, "state": state, "step": step, "error": error})
     _write(progress_file(profile), text)
 

@@ -27,6 +27,7 @@ from engine.errors import StartError
 from engine.host import binaries_process as server
 from engine.host import discovery
 from engine.host.spawn import Child, spawn_self
+from engine.processes import running
 from engine.profile import Profile
 
 GRACE_S = 5.0
@@ -44,7 +45,7 @@ class Ward:
 
     def process(self) -> psutil.Process | None:
         """It, if it still runs; never another one that has its pid now."""
-        return server.running(self.pid, self.started)
+        return running(self.pid, self.started)
 
 
 def lock_file(profile: Profile) -> Path:

@@ -90,7 +90,7 @@ class Postgres:
 
     @property
     def started(self) -> float | None:
-        """Start time of that process, seconds since the epoch."""
+        """Its `processes.start_time`."""
         return self._server.started if self._server else None
 
     @property
@@ -281,9 +281,10 @@ def _end_orphan(data: Path) -> None:
     found = folders.postmaster(data)
     if found is None:
         return
-    process = server.running(found.pid, found.started)
-    if process is not None and folders.serves(process, data):
-        _end(process, 5.0)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(found.pid)
+        if folders.serves(process, data):
+            _end(process, 5.0)
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -27,7 +27,6 @@ class Postmaster:
     """What ``postmaster.pid`` tells (documented in Postgres' ``pidfile.h``)."""
 
     pid: int
-    started: float
     ready: bool
 
 
@@ -35,13 +34,13 @@ def postmaster(data: Path) -> Postmaster | None:
     """The postmaster that wrote its pid file into ``data``; None while there is no whole one."""
     try:
         lines = (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").split("\n")
-        return Postmaster(abs(int(lines[0])), float(lines[2]), len(lines) > 7 and lines[7].startswith("ready"))
+        return Postmaster(abs(int(lines[0])), len(lines) > 7 and lines[7].startswith("ready"))
     except (OSError, ValueError, IndexError):
         return None
 
 
 def serves(process: psutil.Process, data: Path) -> bool:
-    """Whether it is a Postgres on that data folder, by its own command line."""
+    """Whether it is a Postgres on that data folder, by its own command line, which no other program has."""
     try:
         command = process.cmdline()
     except psutil.Error:

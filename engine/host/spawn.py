@@ -19,6 +19,7 @@ from engine.errors import StartError
 from engine.host.binaries_process import rotate
 from engine.launch import self_command, self_environment
 from engine.logs import SUPERVISED
+from engine.processes import start_time
 
 
 class Child:
@@ -77,7 +78,7 @@ class Child:
 
 def _started(pid: int) -> float:
     try:
-        return psutil.Process(pid).create_time()
+        return start_time(pid)
     except psutil.Error:
         return 0.0
 

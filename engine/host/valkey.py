@@ -18,6 +18,7 @@ from engine.errors import StartError
 from engine.host import binaries
 from engine.host import binaries_process as server
 from engine.launch import self_command
+from engine.processes import running
 from engine.profile import Profile
 
 _ATTEMPTS = 3
@@ -125,7 +126,7 @@ class Valkey:
         for folder in (self.profile.root, self.profile.logs, self.profile.run, self.profile.broker_data):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         left = server.read_record(record_file(self.profile))
-        orphan = server.running(left.pid, left.started) if left else None
+        orphan = running(left.pid, left.started) if left else None
         if orphan is not None:  # we hold the profile's lock: its engine is gone
             server.end(orphan, signal.SIGTERM, 3.0)
 

@@ -17,7 +17,7 @@ import pytest
 from engine import launch
 from engine.errors import SyncdeskError
 from engine.host import keeper, valkey
-from engine.host.binaries_process import alive
+from engine.processes import alive, start_time
 from engine.profile import Profile
 from engine.settings import load
 from tests.support import tether
@@ -125,7 +125,7 @@ def _locked(made: Engine) -> bool:
 
 def test_stale_files_of_an_engine_whose_pid_is_another_program_now(idle: Engine) -> None:
     mine = psutil.Process()
-    stale = {"pid": mine.pid, "started": mine.create_time() - 1000}
+    stale = {"pid": mine.pid, "started": start_time(mine.pid) - 1000}
     root = idle.profile.root
     idle.profile.discovery_file.write_text(
         json.dumps(

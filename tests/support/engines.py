@@ -19,7 +19,7 @@ import psutil
 
 from engine import launch
 from engine.host import keeper, postgres
-from engine.host.binaries_process import alive
+from engine.processes import alive
 from engine.profile import Profile
 from tests.support import tether
 from tests.support.wait import until

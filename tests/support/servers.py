@@ -16,9 +16,10 @@ import psycopg
 from psycopg import sql
 
 from engine.host import postgres
-from engine.host.binaries_process import alive, end, read_record, running, write_private
+from engine.host.binaries_process import end, read_record, write_private
 from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
+from engine.processes import alive, running, start_time
 from engine.profile import Profile, prepare
 from engine.store import migrate
 from tests.support import tether
@@ -100,7 +101,7 @@ def cluster(home: Path | None = None) -> Iterator[Cluster]:
     """A running server with its template; ``home`` names other Postgres programs than the wheel's."""
     sweep()
     with throwaway_profile(folder=memory_folder()) as profile:
-        write_private(profile.root / "owner", f"{os.getpid()} {psutil.Process().create_time()}")
+        write_private(profile.root / "owner", f"{os.getpid()} {start_time(os.getpid())}")
         server = Postgres(profile, home=home, durable=False)
         server.start()
         try:

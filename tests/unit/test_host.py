@@ -10,7 +10,6 @@ import sys
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 
 import engine
@@ -162,12 +161,6 @@ class TestLaunch:
         failed = launch.progress(profile)
         assert failed is not None
         assert failed.error == "The disk is full."
-
-    def test_this_process_is_itself(self) -> None:
-        mine = psutil.Process()
-        assert launch.same_process(mine.pid, mine.create_time())
-        assert not launch.same_process(mine.pid, mine.create_time() + 5)
-        assert not launch.same_process(2**22 + 1, 1.0)
 
 
 def test_the_version_is_the_distributions() -> None:
