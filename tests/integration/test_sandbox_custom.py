@@ -246,7 +246,11 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(ACCOUNT, ROWS), max_size=3), st.booleans())
 def test_any_user_is_taken_or_refused(bank: RunningBank, parts: list[Any], as_text: bool) -> None:
     user = {"override_accounts": [{**account, "transactions": rows} for account, rows in parts]}
