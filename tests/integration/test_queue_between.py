@@ -15,7 +15,7 @@ from engine.queue import View, scripts
 from engine.queue.consumer import Consumer
 from engine.queue.jobs import Outcome, Taken
 from tests.support.queue import Bench, bench
-from tests.support.queue_steps import QUEUE, pass_time, put, settle, take
+from tests.support.queue_steps import LEASE_MS, QUEUE, pass_time, put, settle, take
 from tests.support.wait import until
 
 pytestmark = pytest.mark.brokers
@@ -43,28 +43,26 @@ def test_a_renewal_after_an_outage_saves_the_leases_of_the_others(world: Bench) 
     put(world, "b")
     take(world, worker="w1")
     take(world, worker="w2")
-    world.client.hincrby(world.keys.limits, f"{QUEUE}:clock", -10_000)
+    world.client.hincrby(world.keys.limits, f"{QUEUE}:clock", -2 * LEASE_MS)
     for job_id in ("a", "b"):
-        world.client.zincrby(world.keys.running(QUEUE), -10_000, job_id)
-    assert scripts.run(world.client, world.keys, "renew", QUEUE, "w1", 5000, "a") == []
+        world.client.zincrby(world.keys.running(QUEUE), -2 * LEASE_MS, job_id)
+    assert scripts.run(world.client, world.keys, "renew", QUEUE, "w1", LEASE_MS, "a") == []
     assert take(world, worker="w3") == []
-    assert scripts.run(world.client, world.keys, "renew", QUEUE, "w2", 5000, "b") == []
+    assert scripts.run(world.client, world.keys, "renew", QUEUE, "w2", LEASE_MS, "b") == []
 
 
 def test_workers_whose_threads_are_all_busy_are_no_outage(world: Bench) -> None:
     """Nobody takes for long; but their renewals are looks as well, so a dead one's lease still runs out."""
+    lease = 10 * LEASE_MS  # a look that comes late on a slow machine is no silence of half a lease
     put(world, "a")
     put(world, "b")
-    take(world, worker="busy")
-    take(world, worker="dead")
+    take(world, worker="busy", lease_ms=lease)
+    take(world, worker="dead", lease_ms=lease)
     for _ in range(3):
-        for name, by in ((world.keys.running(QUEUE), "zset"), (world.keys.limits, "hash")):
-            if by == "zset":
-                world.client.zincrby(name, -2000, "b")
-            else:
-                world.client.hincrby(name, f"{QUEUE}:clock", -2000)
-        scripts.run(world.client, world.keys, "renew", QUEUE, "busy", 5000, "a")
-    assert [job.id for job in take(world, worker="w3")] == ["b"]
+        world.client.zincrby(world.keys.running(QUEUE), -0.4 * lease, "b")
+        world.client.hincrby(world.keys.limits, f"{QUEUE}:clock", -4 * LEASE_MS)
+        scripts.run(world.client, world.keys, "renew", QUEUE, "busy", lease, "a")
+    assert [job.id for job in take(world, worker="w3", lease_ms=lease)] == ["b"]
 
 
 def test_a_job_whose_worker_never_heard_of_it_comes_back_uncounted(world: Bench) -> None:
