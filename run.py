@@ -25,6 +25,8 @@ VENV = os.path.join(HERE, ".venv")
 WINDOWS = os.name == "nt"
 PYTHON = os.path.join(VENV, "Scripts" if WINDOWS else "bin", "python.exe" if WINDOWS else "python")
 SOURCES = ("engine", "scheduler", "gui")
+# What would lead our Python to another project's packages, or make it leave out what the tests assert.
+FOREIGN = ("PYTHONHOME", "PYTHONPATH", "PYTHONOPTIMIZE", "PYTHONWARNINGS")
 OLDEST = (3, 11)
 NEWEST = (3, 14)
 
@@ -40,6 +42,11 @@ QT_LIBRARIES = {
 }
 
 
+def environment():
+    """The caller's environment without what would spoil ours."""
+    return {name: value for name, value in os.environ.items() if name not in FOREIGN}
+
+
 def stop(sentence):
     """End with one clear sentence."""
     sys.stderr.write("run.py: " + sentence + "\n")
@@ -53,11 +60,19 @@ def find_python():
     which = getattr(shutil, "which", lambda _: None)  # Python 2 has none
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
         found = which("python3.%d" % minor)
-        if found:
+        if found and answers(found):
             return found
     return stop(
         "Syncdesk needs Python 3.11 to 3.14; this is %d.%d and no other was found on PATH." % sys.version_info[:2]
     )
+
+
+def answers(python):
+    """Whether it runs: a version manager has names on PATH also for Pythons that it will not start."""
+    try:
+        return subprocess.call([python, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE) == 0
+    except OSError:
+        return False
 
 
 def check_ground():
@@ -86,11 +101,16 @@ def stamp(lock):
         return hashlib.sha256(file.read()).hexdigest() + " " + ".".join(map(str, sys.version_info[:3])) + " " + HERE
 
 
+def open_text(name, mode="r"):
+    """A text file of .venv; its folder may have a name that the locale has no letters for."""
+    return open(os.path.join(VENV, name), mode, encoding="utf-8", errors="surrogateescape")
+
+
 def is_ready(lock):
     """Whether .venv holds what the lock names (the lock with the test tools holds the other one too)."""
     locks = {lock, "requirements-dev.lock"}
     try:
-        with open(os.path.join(VENV, "syncdesk-ready")) as file:
+        with open_text("syncdesk-ready") as file:
             return file.read() in [stamp(name) for name in locks] and os.path.exists(PYTHON)
     except OSError:
         return False
@@ -110,7 +130,7 @@ def set_up(lock):
         make_venv()
         install(lock)
         link_sources()
-        with open(ready, "w") as file:
+        with open_text("syncdesk-ready", "w") as file:
             file.write(stamp(lock))
 
 
@@ -129,7 +149,7 @@ def fits_this_python():
     """Whether .venv was made by this very Python: another one's would be left half of each."""
     told = {}
     try:
-        with open(os.path.join(VENV, "pyvenv.cfg")) as file:
+        with open_text("pyvenv.cfg") as file:
             for line in file:
                 name, _, value = line.partition("=")
                 told[name.strip()] = value.strip()
@@ -143,10 +163,11 @@ def fits_this_python():
 
 def install(lock):
     """pip with hashes for every file; bytecode compiled, as a start without takes twice as long."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ = environment()
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--require-hashes", "--compile", "-r", os.path.join(HERE, lock)]
-    done = subprocess.run(command, env=environ, stderr=subprocess.PIPE, universal_newlines=True)
+    done = subprocess.run(command, env=environ, stderr=subprocess.PIPE, universal_newlines=True, errors="replace")
     if done.returncode:
         tail = [line for line in done.stderr.splitlines() if "ERROR" in line][-3:]
         stop(
@@ -156,11 +177,12 @@ def install(lock):
 
 
 def link_sources():
-    """Let .venv find this folder's packages, and compile them."""
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    folder = subprocess.run([PYTHON, "-c", code], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+    """Let .venv find this folder's packages. The way there is relative: it has the same letters in every locale."""
+    import sysconfig
+
+    folder = sysconfig.get_path("purelib", "venv", {"base": VENV})
     with open(os.path.join(folder, "syncdesk.pth"), "w") as file:
-        file.write(HERE + "\n")
+        file.write(os.path.relpath(HERE, folder) + "\n")
 
 
 def compile_sources():
@@ -226,7 +248,7 @@ def provide_qt_libraries(needed_for):
 
 def become(command):
     """Replace this process with the real one (Windows has no exec that keeps the console)."""
-    environ = dict(os.environ)
+    environ = environment()
     if WINDOWS:
         try:
             sys.exit(subprocess.run(command, env=environ).returncode)

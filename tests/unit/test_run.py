@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+import run
+
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(400)  # venvs are made, which a loaded machine takes its time for
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def start(clone: Path, *words: str, **environment: str) -> subprocess.CompletedP
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     return subprocess.run(
         [sys.executable, "run.py", *words], cwd=clone, env={**kept, **environment}, capture_output=True, text=True,
-        timeout=100,
+        timeout=180,
     )  # fmt: skip
 
 
@@ -50,3 +54,37 @@ def test_a_folder_that_is_no_folder_of_its_own_is_refused(clone: Path) -> None:
     done = start(clone, "demo")
     assert done.returncode == 1
     assert "cannot write" in done.stderr
+
+
+def test_neither_letters_nor_the_callers_python_spoil_it(tmp_path: Path) -> None:
+    """A folder that the locale has no letters for, and variables that are meant for another Python."""
+    clone = tmp_path / "Kopie für 北 und 南"
+    clone.mkdir()
+    shutil.copy(ROOT / "run.py", clone)
+    (clone / "requirements.lock").write_text("")
+    (clone / "requirements-dev.lock").write_text("# another\n")
+    command = clone / "scheduler" / "command.py"
+    command.parent.mkdir()
+    command.write_text("import json, sys; print(json.dumps([sys.path, sys.flags.optimize, sys.argv[1:]]))")
+    foreign = {"PYTHONPATH": str(tmp_path), "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
+    narrow = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    for again in (False, True):
+        done = start(clone, "status", **foreign, **narrow, PIP_CONFIG_FILE=os.devnull)
+        assert done.returncode == 0, done.stderr
+        assert ("Setting up" in done.stderr) is not again
+        path, optimize, words = json.loads(done.stdout)
+        assert (optimize, words) == (0, ["status"])
+        assert str(tmp_path) not in path
+    linked = next((clone / ".venv").rglob("syncdesk.pth"))
+    assert (linked.parent / linked.read_text().strip()).resolve() == clone.resolve()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no programs that are scripts")
+def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, code in (("python3.98", 127), ("python3.97", 0)):
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(run, "OLDEST", (3, 97))
+    monkeypatch.setattr(run, "NEWEST", (3, 98))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert run.find_python() == str(tmp_path / "python3.97")
