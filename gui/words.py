@@ -71,6 +71,16 @@ def moment(text: str | None) -> datetime | None:
         return None
 
 
+def _now() -> datetime:
+    """Now in the machine's own zone."""
+    return clock.now().astimezone()
+
+
+def _today() -> QDate:
+    now = _now()
+    return QDate(now.year, now.month, now.day)
+
+
 def age_s(text: str | None) -> float | None:
     """Seconds since a time of the API; negative for the future."""
     then = moment(text)
@@ -107,7 +117,7 @@ def short_date(text: str | None) -> str:
     then = moment(text)
     if then is None:
         return ""
-    now = datetime.now().astimezone()
+    now = _now()
     if then.date() == now.date():
         return "today"
     form = "d MMM" if then.year == now.year else "d MMM yyyy"
@@ -121,7 +131,7 @@ def day(text: str | None) -> str:
     found = QDate.fromString(text[:10], Qt.DateFormat.ISODate)
     if not found.isValid():
         return text
-    today = QDate.currentDate()
+    today = _today()
     if found == today:
         return "today"
     return QLocale().toString(found, "d MMM" if found.year() == today.year() else "d MMM yyyy")
@@ -132,8 +142,7 @@ def day_and_time(text: str | None) -> str:
     then = moment(text)
     if then is None:
         return ""
-    today = datetime.now().astimezone().date()
-    distance = (then.date() - today).days
+    distance = (then.date() - _now().date()).days
     if distance == 0:
         name = "Today"
     elif distance == 1:
@@ -191,7 +200,7 @@ def short_id(text: str) -> str:
 def days_from_now(text: str | None) -> int | None:
     """Whole days from today to a plain date."""
     found = QDate.fromString((text or "")[:10], Qt.DateFormat.ISODate)
-    return QDate.currentDate().daysTo(found) if found.isValid() else None
+    return _today().daysTo(found) if found.isValid() else None
 
 
 def tip(text: str) -> str:
