@@ -273,6 +273,7 @@ def main():
         compile_sources()
         os.chdir(HERE)
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        os.environ.pop("PYTHONIOENCODING", None)  # pytest's workers learn through a pipe where they are
         # Most tests wait for servers, so two at a time need half as long. With `-n 0` they run one after the other.
         workers = str(min(4, max(2, os.cpu_count() or 2)))
         become([PYTHON, "-m", "pytest", "-n", workers, "--dist", "loadfile"] + rest)
