@@ -81,7 +81,16 @@ class ThreadEvent(Struct):
     target: str | None = None
 
 
+class WentThrough(Struct):
+    """When what a failed job was for went through later, and the job that did it where one is known."""
+
+    at: str
+    job_id: str | None = None
+
+
 class JobDetail(Struct):
+    """``went_through``: of a job that stays listed as failed until a person retries or discards it."""
+
     job: Job
     timeline: list[Attempt]
     thread: list[ThreadEvent]
@@ -90,6 +99,7 @@ class JobDetail(Struct):
     sentence: str
     action: str | None
     allowed: list[str]
+    went_through: WentThrough | None = None
 
 
 class JobPage(Struct):

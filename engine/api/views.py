@@ -207,6 +207,11 @@ def job(context: Context, job_id: str) -> types_jobs.JobDetail:
     if kept is not None and kept.get("recorded_state") == "retried":
         allowed = []
         title, sentence = "Retried", "This job was started again as a new one."
+    since: types_jobs.WentThrough | None = None
+    if kept is not None and allowed:
+        since = msgspec.convert(context.store.call("job_went_through", job_id=job_id), types_jobs.WentThrough | None)
+    if since is not None:
+        action, sentence = None, f"{sentence} It went through since; nothing is left to do."
     return types_jobs.JobDetail(
         job=shown,
         timeline=timeline,
@@ -216,6 +221,7 @@ def job(context: Context, job_id: str) -> types_jobs.JobDetail:
         sentence=sentence,
         action=action,
         allowed=allowed,
+        went_through=since,
     )
 
 

@@ -187,6 +187,8 @@ class JobPane(Pane):
         self.facts.tell("Next try", words.until(job.due_at), words.exact(job.due_at))
         self.facts.tell("Attempts", f"{job.attempts} of {job.max_attempts}" if job.attempts else "")
         self.facts.tell("Worker", job.worker or "")
+        since = detail.went_through
+        self.facts.tell("Went through", _went_through(since), words.exact(since.at) if since is not None else "")
         self._show_attempts(detail)
         self.hops.show_steps(_thread(detail.thread))
         self._thread_box.setVisible(bool(detail.thread))
@@ -219,6 +221,13 @@ class JobPane(Pane):
             first = first and name not in allowed
         self.cure.set_kind("filled")
         self.copy.setVisible(detail is not None)
+
+
+def _went_through(since: types_jobs.WentThrough | None) -> str:
+    """When, and by which job; empty while it has not."""
+    if since is None:
+        return ""
+    return words.day_and_time(since.at) + (f", by job {words.short_id(since.job_id)}" if since.job_id else "")
 
 
 def _attempts(detail: types_jobs.JobDetail) -> list[Step]:

@@ -44,12 +44,17 @@ def _open_cause(window: Shell) -> None:
     page._fetch_group("f1")  # type: ignore[attr-defined]
 
 
-def _first_job(window: Shell) -> None:
-    from PySide6.QtCore import QTimer
+def _job(place: int) -> Callable[[Shell], None]:
+    """The first cause opened, and one of its jobs chosen."""
 
-    _open_cause(window)
-    view = window.page.cause_list  # type: ignore[attr-defined]
-    QTimer.singleShot(300, lambda: view.choose(view.rows.key(view.rows.rows[1])))
+    def choose(window: Shell) -> None:
+        from PySide6.QtCore import QTimer
+
+        _open_cause(window)
+        view = window.page.cause_list  # type: ignore[attr-defined]
+        QTimer.singleShot(300, lambda: view.choose(view.rows.key(view.rows.rows[1 + place])))
+
+    return choose
 
 
 def _first(view: str) -> Callable[[Shell], None]:
@@ -102,12 +107,13 @@ PICTURES = [
     Picture("overview-empty", "empty", "overview"),
     Picture("overview-unreachable", "normal", "overview", down=True),
     Picture("overview-narrow", "normal", "overview", size=(960, 600)),
-    Picture("jobs", "trouble", "jobs", then=_first_job),
+    Picture("jobs", "trouble", "jobs", then=_job(0)),
+    Picture("jobs-went-through", "trouble", "jobs", then=_job(1)),
     Picture("jobs-ticked", "trouble", "jobs", then=_tick_three),
     Picture("jobs-ask", "trouble", "jobs", then=_ask_all),
     Picture("jobs-ask-discard", "trouble", "jobs", then=_ask_discard),
     Picture("jobs-held", "trouble", "jobs", bulk={"state": "held"}),
-    Picture("jobs-bulk", "trouble", "jobs", then=_first_job, bulk={"state": "running", "done": 6, "skipped": 1}),
+    Picture("jobs-bulk", "trouble", "jobs", then=_job(0), bulk={"state": "running", "done": 6, "skipped": 1}),
     Picture("jobs-stopped", "trouble", "jobs", bulk={"state": "canary"}),
     Picture(
         "jobs-bulk-narrow",

@@ -174,6 +174,24 @@ def test_all_failed_jobs_are_discarded_after_a_question_with_their_number(
     click(qtbot, page.strip.close_button)
 
 
+def test_a_failed_job_tells_that_its_bank_went_through_since(console: Shell, world: World, qtbot: QtBot) -> None:
+    job = world.fail("lakeside")
+    with world.client() as client:
+        client.act("sync", types_banks.SyncRequest(item_id=world.items["lakeside"]))
+        detail = f"jobs/{job.id}"
+        wait(qtbot, lambda: client.get(detail, types_jobs.JobDetail).went_through is not None)
+    console.open("jobs", "failed")
+    page = console.page
+    assert isinstance(page, JobsPage)
+    page.view.choose("job")
+    wait(qtbot, lambda: page.jobs.find(job.id) >= 0)
+    click_row(qtbot, page.job_list, job.id)
+    wait(qtbot, lambda: ", by job " in page.pane.facts.value("Went through"))
+    assert page.pane.sentence.text().endswith("nothing is left to do.")
+    click(qtbot, page.pane.act_buttons["discard"])
+    wait(qtbot, lambda: page.jobs.find(job.id) < 0)
+
+
 def test_a_muted_cause_is_in_no_badge(console: Shell, world: World, qtbot: QtBot) -> None:
     job = world.fail("lakeside")
     console.open("jobs")

@@ -143,6 +143,31 @@ def test_a_failed_job_tells_what_happened(api: Api) -> None:
     assert found.thread[1].ms == 4000.0
 
 
+def test_a_failed_job_whose_bank_went_through_since_asks_for_nothing(api: Api) -> None:
+    item = link(api)
+    job_id = fail(api, item, "ITEM_LOGIN_REQUIRED")
+
+    def detail() -> types_jobs.JobDetail:
+        return msgspec.json.decode(api.call("GET", f"jobs/{job_id}").content, type=types_jobs.JobDetail)
+
+    before = detail()
+    assert (before.action, before.went_through) == ("Sign in", None)
+    api.rows(
+        "insert into syncdesk.sync_runs (id, item_id, user_id, job_id, trigger, correlation_id, fence, state,"
+        " started_at, finished_at) select gen_random_uuid(), id, user_id, 'later', 'webhook', 'c', 1, 'done',"
+        " clock_timestamp(), clock_timestamp() from syncdesk.items where id = %s returning 1",
+        item,
+    )
+    found = detail()
+    assert found.went_through is not None
+    assert found.went_through.job_id == "later"
+    assert (found.job.state, found.action, found.allowed) == ("failed", None, ["retry", "discard"])
+    assert found.sentence == f"{before.sentence} It went through since; nothing is left to do."
+    ok(api.call("POST", f"jobs/{job_id}/retry", "operate"))
+    assert detail().title == "Retried"
+    assert detail().went_through is None
+
+
 def test_retry_discard_restore(api: Api) -> None:
     item = link(api)
     job_id = fail(api, item)

@@ -13,6 +13,7 @@ from engine.errors import Conflict, NotFound, StoreUnavailable
 from engine.queue import Control, FailedJobs, Hints, scripts
 from engine.queue.consumer import RECORD_AGAIN_MS
 from engine.store import Transport
+from tests.support.failing import World
 from tests.support.jobs import USER, actor, failed, hint, item, login_required, run
 from tests.support.queue import Bench, bench, settings
 from tests.support.wait import until
@@ -286,3 +287,50 @@ def test_a_trigger_during_the_last_start_of_a_failed_job_is_still_unfinished(
     )  # fmt: skip
     assert run(database_url, "select wanted, done from syncdesk.items") == [(2, 1)]
     assert [row["id"] for row in store.call("unfinished")["items"]] == [item_id]
+
+
+def test_what_a_later_run_brought_through_is_told_by_the_failed_job(
+    any_store: Transport, any_database_url: str
+) -> None:
+    world = World(any_store, any_database_url)
+
+    def ended(target: str, state: str, started: str, job: str | None) -> None:
+        world.run(
+            "insert into syncdesk.sync_runs (id, item_id, user_id, job_id, trigger, correlation_id, fence, state,"
+            " started_at, finished_at) values (gen_random_uuid(), %s::uuid, gen_random_uuid(), %s, 'schedule', 'c', 1,"
+            " %s, clock_timestamp() + %s::interval, clock_timestamp() + %s::interval)",
+            target, job, state, started, started,
+        )  # fmt: skip
+
+    def told(job_id: str) -> Any:
+        return any_store.call("job_went_through", job_id=job_id)
+
+    mine, other = world.items(2)
+    job_id = world.fail(mine)
+    ended(other, "done", "1 minute", "of another bank")
+    ended(mine, "done", "-1 minute", "of before")
+    ended(mine, "failed", "1 minute", "failed too")
+    assert told(job_id) is None
+    ended(mine, "done", "3 minutes", "the second")
+    ended(mine, "done", "2 minutes", "the first")
+    assert told(job_id)["job_id"] == "the first"
+    (row,) = world.run("select syncdesk.iso(finished_at) from syncdesk.sync_runs where job_id = 'the first'")
+    assert told(job_id)["at"] == row[0]
+    assert [job["id"] for job in any_store.call("jobs_failed_list")["jobs"]] == [job_id]  # listed as before
+
+    notice = any_store.call("outbox_add", kind="test", correlation="c", payload={})["id"]
+    notice_job = world.fail(str(notice), queue="notifications", user_id=None)
+    ((hook,),) = world.run(
+        "insert into syncdesk.inbox (body, body_sha256, correlation_id, state) values ('{}', 'x', 'c', 'failed')"
+        " returning id"
+    )
+    hook_job = world.fail(str(hook), queue="webhooks", user_id=None, arguments={"inbox_id": hook})
+    assert told(notice_job) is told(hook_job) is None
+    world.run("update syncdesk.outbox set sent_at = clock_timestamp() where id = %s", notice)
+    end = "update syncdesk.inbox set state = 'processed', reason = %s, processed_at = clock_timestamp() where id = %s"
+    world.run(end, "cancelled", hook)
+    assert told(hook_job) is None
+    world.run(end, None, hook)
+    assert told(notice_job)["job_id"] is None
+    assert told(hook_job)["at"]
+    assert told("no such job") is None

@@ -250,7 +250,11 @@ class World:
         if job.state != "failed":
             tries = [types_jobs.Attempt(1, at(490), 1100.0, "done", None, None, "w1")]
             return types_jobs.JobDetail(job, tries, thread[:3], {}, "Done", "The job went through.", None, [])
-        return types_jobs.JobDetail(job, tries, thread, {}, error.title, error.sentence, None, ["retry", "discard"])
+        found = types_jobs.JobDetail(job, tries, thread, {}, error.title, error.sentence, None, ["retry", "discard"])
+        if place == 1:
+            found.sentence += " It went through since; nothing is left to do."
+            found.went_through = types_jobs.WentThrough(at(240), "4f1c7a52-0b7e-4f0e-9d4c-6f1e0c9ab1d2")
+        return found
 
     # ------------------------------------------------------------ webhooks
 
