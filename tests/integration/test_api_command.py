@@ -151,7 +151,7 @@ def test_queue_status_pause_resume_and_test(
     monkeypatch.setattr("engine.cli.queue.TEST_S", 0.2)
     code, found = run(capsys, "queue", "test")
     assert (code, found["ok"], found["state"]) == (1, False, "unfinished")
-    monkeypatch.setattr("engine.cli.queue.TEST_S", 20.0)
+    monkeypatch.setattr("engine.cli.queue.TEST_S", 60.0)
     with working(api):
         code, found = run(capsys, "queue", "test")
     assert (code, found["ok"]) == (0, True), found

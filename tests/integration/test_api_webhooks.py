@@ -306,8 +306,8 @@ def test_the_cron_secret_cannot_be_guessed_fast(api: Api) -> None:
     path = "/api/cron/sync-transactions"
     guesses = [api.public.post(path, headers={"Authorization": f"Bearer {n}"}) for n in range(GUESSES_A_MINUTE + 60)]
     assert {answer.status_code for answer in guesses} == {401, 429}
-    refused = guesses[-1]
-    assert refused.status_code == 429
+    # Not simply the last one: one a second is allowed all the while.
+    refused = next(answer for answer in guesses if answer.status_code == 429)
     assert refused.json()["code"] == "TOO_OFTEN"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
     right = [api.public.post(path, headers={"Authorization": "Bearer cron-secret"}) for _ in range(20)]

@@ -13,7 +13,6 @@ import pytest
 import redis
 
 from engine.errors import BrokerUnavailable, BrokerUnfit, SettingsError
-from engine.host.binaries_process import free_port
 from engine.host.valkey import Valkey
 from engine.queue import Hints, fitness, lua, scripts
 from engine.queue.connection import connect, translated
@@ -141,10 +140,7 @@ def test_a_replica_and_its_primary(redis_url: str) -> None:
 
 @pytest.mark.redis7
 def test_a_node_of_a_cluster_that_does_not_hold_the_keys() -> None:
-    def lines() -> str:
-        return f"cluster-enabled yes\ncluster-port {free_port()}\n"
-
-    with own(more=lines()) as one, own(more=lines()) as other, admin(one) as root, admin(other) as second:
+    with own(cluster=True) as one, own(cluster=True) as other, admin(one) as root, admin(other) as second:
         root.execute_command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
         slot = int(root.execute_command("CLUSTER", "KEYSLOT", "{syncdesk}:epoch"))
         owner = str(second.execute_command("CLUSTER", "MYID"))
@@ -241,11 +237,11 @@ class Refusal:
         until(lambda: f"cluster_state:{state}" in str(self._root.execute_command("CLUSTER", "INFO")), 30)
 
 
-REFUSALS = {
-    "misconf": ("cannot save its data", "save 3600 1\n"),
-    "oom": ("out of memory", ""),
-    "readonly": ("read-only replica", ""),
-    "cluster": ("cluster is down", f"cluster-enabled yes\ncluster-port {free_port()}\n"),
+REFUSALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "misconf": ("cannot save its data", {"more": "save 3600 1\n"}),
+    "oom": ("out of memory", {}),
+    "readonly": ("read-only replica", {}),
+    "cluster": ("cluster is down", {"cluster": True}),
 }
 
 
@@ -254,8 +250,8 @@ REFUSALS = {
 def test_a_server_that_refuses_costs_no_attempt_and_one_alarm(
     kind: str, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said, more = REFUSALS[kind]
-    with own(more=more) as server, admin(server) as root:
+    said, options = REFUSALS[kind]
+    with own(**options) as server, admin(server) as root:
         refusal = Refusal(server, root)
         if kind == "cluster":
             refusal.cluster_heals()

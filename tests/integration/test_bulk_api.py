@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -35,15 +36,24 @@ def world(api: Api, database_url: str) -> World:
     return World(api.parts.store, database_url)
 
 
-@pytest.fixture
-def driven(api: Api) -> Iterator[None]:
-    """The process' own thread for bulk actions."""
+@contextlib.contextmanager
+def driving(api: Api) -> Iterator[None]:
+    """The process' own thread for bulk actions while the block runs."""
     stop = threading.Event()
     thread = threading.Thread(target=api.parts.bulk.run, args=(stop,))
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def driven(api: Api) -> Iterator[None]:
+    """It runs from the beginning."""
+    with driving(api):
+        yield
 
 
 def ask(api: Api, method: str, path: str, kind: Any = "operate", **body: Any) -> Any:
@@ -111,7 +121,7 @@ def test_stop_resume_undo_and_the_list(api: Api, world: World) -> None:
         assert api.call("POST", "bulks", json=wrong).status_code == 400, wrong
 
 
-def test_jobs_that_wait_move_to_another_lane(api: Api, world: World, driven: None) -> None:
+def test_jobs_that_wait_move_to_another_lane(api: Api, world: World) -> None:
     items, others = world.items(4, "Lake Bank"), world.items(2, "Hill Bank")
     for found, bank in [*((item, "Lake Bank") for item in items), *((item, "Hill Bank") for item in others)]:
         world.run("update syncdesk.items set wanted = 1 where id = %s::uuid", found)
@@ -119,9 +129,10 @@ def test_jobs_that_wait_move_to_another_lane(api: Api, world: World, driven: Non
     asked = {"verb": "move", "filter": {"institution": "Lake Bank"}}
     assert ask(api, "POST", "bulks/preview", "view", **asked)["total"] == 4
     ended, left = api.parts.view.jobs("waiting", "transactions", None, 9)["jobs"][0], items[1:]
-    made = ask(api, "POST", "bulks", **asked, expected=4, lane="low", hold_s=1)
+    made = ask(api, "POST", "bulks", **asked, expected=4, lane="low", hold_s=0)
     assert api.parts.control.cancel(ended["id"])
-    until(lambda: detail(api, made["ids"][0]).bulk.state == "done")
+    with driving(api):
+        until(lambda: detail(api, made["ids"][0]).bulk.state == "done")
     found = detail(api, made["ids"][0])
     assert (found.bulk.done, found.bulk.skipped) == (3, 1)
     assert [(reason.reason, reason.count) for reason in found.reasons] == [("It is no longer queued", 1)]

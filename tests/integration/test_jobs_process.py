@@ -28,8 +28,16 @@ from tests.support.wait import until
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
 
+SHORT = {"SYNCDESK_LEASE_S": "2"}
+"""For whoever is to lose its lease."""
+LONGER = {"SYNCDESK_LEASE_S": "6"}
+"""For whoever then takes its job over, and keeps it on a machine that is busy."""
+EXIT_S = 60
+"""Only to end where a process hangs."""
+
+
 class Processes:
-    """Worker processes of one test."""
+    """Worker processes of one test. Nobody loses a lease unless told to have a short one."""
 
     def __init__(self, url: str, namespace: str, database_url: str) -> None:
         self._environment = {
@@ -37,7 +45,7 @@ class Processes:
             "REDIS_URL": url,
             "SYNCDESK_REDIS_NAMESPACE": namespace,
             "DATABASE_URL": database_url,
-            "SYNCDESK_LEASE_S": "2",
+            "SYNCDESK_LEASE_S": "300",
             "SYNCDESK_BACKOFF_FIRST_S": "0.1",
             "SYNCDESK_SYNC_THREADS": "2",
         }
@@ -57,7 +65,7 @@ class Processes:
     def close(self) -> None:
         for process in self._running:
             process.kill()
-            process.wait(10)
+            process.wait(EXIT_S)
             assert process.stdout is not None
             process.stdout.close()
 
@@ -96,13 +104,13 @@ def effects(database_url: str) -> list[int]:
 
 
 def test_a_killed_worker_loses_nothing(world: Bench, processes: Processes, database_url: str) -> None:
-    victim = processes.start()
+    victim = processes.start(**SHORT)
     item_id = item(database_url)
     job_id = hint(world, item_id, "hang")
     until(lambda: len(starts(world)) == 1)
     victim.kill()
-    victim.wait(10)
-    processes.start()
+    victim.wait(EXIT_S)
+    processes.start(**LONGER)
     tell(world, item_id, "")
     until(lambda: world.state(job_id) == "done")  # by itself: the lease ran out
     assert effects(database_url) == [1]
@@ -111,13 +119,13 @@ def test_a_killed_worker_loses_nothing(world: Bench, processes: Processes, datab
 
 
 def test_whoever_saw_it_end_frees_what_it_held_at_once(world: Bench, processes: Processes, database_url: str) -> None:
-    victim = processes.start(SYNCDESK_LEASE_S="300")
+    victim = processes.start()
     item_id = item(database_url)
     job_id = hint(world, item_id, "hang")
     until(lambda: len(starts(world)) == 1)
-    processes.start(SYNCDESK_LEASE_S="300")
+    processes.start()
     victim.kill()
-    victim.wait(10)
+    victim.wait(EXIT_S)
     tell(world, item_id, "")
     assert Control(world.client, world.keys).free(worker_prefix(victim.pid)) == 1
     until(lambda: world.state(job_id) == "done")
@@ -130,8 +138,8 @@ def test_a_job_that_kills_its_workers_is_set_aside_after_three(
     control = Control(world.client, world.keys)
     job_id = hint(world, item(database_url), "die")
     for n in (1, 2, 3):
-        victim = processes.start(SYNCDESK_LEASE_S="300")
-        victim.wait(20)
+        victim = processes.start()
+        victim.wait(EXIT_S)
         assert len(starts(world)) == n
         control.free(worker_prefix(victim.pid))
     processes.start()
@@ -144,12 +152,12 @@ def test_a_job_that_kills_its_workers_is_set_aside_after_three(
 def test_a_worker_that_slept_through_its_lease_changes_nothing_when_it_wakes(
     world: Bench, processes: Processes, database_url: str
 ) -> None:
-    sleeper = processes.start()
+    sleeper = processes.start(**SHORT)
     item_id = item(database_url)
     job_id = hint(world, item_id, "hang")
     until(lambda: len(starts(world)) == 1)
     os.kill(sleeper.pid, signal.SIGSTOP)
-    processes.start()
+    processes.start(**LONGER)
     until(lambda: len(starts(world)) == 2)
     tell(world, item_id, "")
     until(lambda: world.state(job_id) == "done")
@@ -163,12 +171,12 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing_when_it_wakes(
 
 
 def test_stopping_hands_back_what_does_not_finish(world: Bench, processes: Processes, database_url: str) -> None:
-    process = processes.start(SYNCDESK_LEASE_S="300")
+    process = processes.start()
     item_id = item(database_url)
     job_id = hint(world, item_id, "hang")
     until(lambda: len(starts(world)) == 1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == exits.STOPPED
+    assert process.wait(EXIT_S) == exits.STOPPED
     assert world.state(job_id) == "waiting"
     assert world.fields(job_id)["lost"] == "0"
     assert View(world.client, world.keys).workers() == []
@@ -181,7 +189,7 @@ def test_an_idle_worker_stops_at_once(world: Bench, processes: Processes) -> Non
     process = processes.start("events")
     until(lambda: View(world.client, world.keys).workers())
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == exits.STOPPED
+    assert process.wait(EXIT_S) == exits.STOPPED
 
 
 def test_too_much_memory_asks_for_a_replacement_after_the_job(
@@ -189,7 +197,7 @@ def test_too_much_memory_asks_for_a_replacement_after_the_job(
 ) -> None:
     process = processes.start(SYNCDESK_WORKER_MEMORY_MB="190")
     job_id = hint(world, item(database_url), "fat")
-    assert process.wait(30) == exits.REPLACE
+    assert process.wait(EXIT_S) == exits.REPLACE
     assert world.state(job_id) == "done"
 
 
@@ -198,7 +206,7 @@ def test_an_error_that_nobody_caught_ends_the_worker_in_order(
 ) -> None:
     process = processes.start()
     job_id = hint(world, item(database_url), "thread")
-    assert process.wait(20) == exits.CRASHED
+    assert process.wait(EXIT_S) == exits.CRASHED
     assert world.state(job_id) == "done"
     assert View(world.client, world.keys).workers() == []
 
@@ -213,16 +221,16 @@ def test_a_worker_reports_and_obeys(world: Bench, processes: Processes, database
     assert worker["jobs"][0]["job_id"] == job_id
     assert worker["memory_mb"] > 10
     control.command("sync", "quiet")
-    until(lambda: view.workers()[0]["state"] == "quiet")
+    until(lambda: [found for found in view.workers() if found["state"] == "quiet"])
     tell(world, item_id, "")
     until(lambda: world.state(job_id) == "done")
     second = hint(world, item(database_url))
-    until(lambda: view.workers()[0]["busy"] == 0)
+    until(lambda: [found for found in view.workers() if found["busy"] == 0])
     assert world.state(second) == "waiting"
     control.command("sync", "resume")
     until(lambda: world.state(second) == "done")
     control.command(worker["id"], "stop")
-    assert process.wait(15) == exits.STOPPED
+    assert process.wait(EXIT_S) == exits.STOPPED
 
 
 def test_after_a_wipe_everything_unfinished_is_done(world: Bench, processes: Processes, database_url: str) -> None:
@@ -280,10 +288,10 @@ def test_faults_at_random_lose_and_double_nothing(
     def kill(running: list[subprocess.Popen[bytes]]) -> None:
         victim = running.pop(dice.randrange(len(running)))
         victim.kill()
-        victim.wait(10)
+        victim.wait(EXIT_S)
         with contextlib.suppress(BrokerUnavailable):
             Control(world.client, world.keys).free(worker_prefix(victim.pid))
-        running.append(processes.start())
+        running.append(processes.start(**SHORT))
 
     def sleep(running: list[subprocess.Popen[bytes]]) -> None:
         for process in asleep:
@@ -302,7 +310,7 @@ def test_faults_at_random_lose_and_double_nothing(
         world.client.flushall()
 
     with bench(own_broker.url, namespace, store) as world:
-        running = [processes.start() for _ in range(3)]
+        running = [processes.start(**SHORT) for _ in range(3)]
         faults = [kill, sleep, restart, empty] * 2
         dice.shuffle(faults)
         try:

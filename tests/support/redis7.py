@@ -84,7 +84,7 @@ class Redis7(Valkey):
     """The server, launched as the engine launches its own; `url` is the way through ``door``.
 
     ``namespace`` is what the ACL user may touch (``*`` where tests choose theirs); ``names`` are the certificate's;
-    ``more`` are further lines of its configuration.
+    ``cluster``: it is a node of one; ``more`` are further lines of its configuration.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Redis7(Valkey):
         *,
         namespace: str = "*",
         names: tuple[str, ...] = ("127.0.0.1", "localhost"),
+        cluster: bool = False,
         more: str = "",
         durable: bool = False,
     ) -> None:
@@ -101,6 +102,7 @@ class Redis7(Valkey):
         self.door = door
         self.authority = Authority(profile.root / "tls", *names)
         self.user_rule = acl_rule("syncdesk", PASSWORD, namespace)
+        self._cluster = cluster
         self._more = more
         self._tls_port: int | None = None
 
@@ -117,10 +119,16 @@ class Redis7(Valkey):
     def url(self) -> str:
         return self.url_by(self.door)
 
+    def _try(self, deadline: float, keep_port: bool) -> bool:
+        if not keep_port:  # one of its ports was taken meanwhile
+            self._tls_port = None
+        return super()._try(deadline, keep_port)
+
     def _config(self) -> str:
         if self._tls_port is None:
             self._tls_port = free_port()
         made = self.authority
         tls = f"tls-port {self._tls_port}\ntls-cert-file {made.cert}\ntls-key-file {made.key}\n"
         tls += f"tls-ca-cert-file {made.ca}\ntls-auth-clients no\n"
-        return super()._config() + tls + f"user {self.user_rule}\n" + self._more
+        cluster = f"cluster-enabled yes\ncluster-port {free_port()}\n" if self._cluster else ""
+        return super()._config() + tls + f"user {self.user_rule}\n" + cluster + self._more
