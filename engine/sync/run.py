@@ -166,7 +166,7 @@ class _Run:
                 if self._may_replay(again, cursor, first_page_restarts):
                     cursor, self._replay = None, True
                     self._timing["replay"] = 1
-                deps.store.call("sync_abort", run=self._run)
+                deps.store.call("sync_abort", run=self._run, replay=self._replay)
                 self._forget_pages()
                 self._restarts += 1
         raise MustRestart(

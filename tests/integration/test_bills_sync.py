@@ -10,7 +10,7 @@ import pytest
 
 from engine.store import Transport
 from engine.sync.rematch import rematch
-from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
+from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.syncing import World, deps
 
 SYNC = "/transactions/sync"
@@ -142,6 +142,21 @@ def test_a_replay_that_does_not_bring_a_payment_again_takes_its_tag(world: World
     world.sync()
     world.execute("update syncdesk.items set cursor = null")
     scripted_bank.answer(SYNC, page([charge("t2", 80, name="GROCER", merchant_name="Grocer")], cursor="c2"))
+    world.sync()
+    assert tags(world) == {}
+    assert changes(world, "t1") == ["added", "tagged", "removed", "untagged"]
+
+
+def test_a_refused_cursor_takes_the_tag_of_a_payment_that_the_bank_no_longer_has(
+    world: World, scripted_bank: ScriptedPlaid
+) -> None:
+    add_bill(world)
+    grocer = charge("t2", 80, name="GROCER", merchant_name="Grocer")
+    scripted_bank.answer(SYNC, page([charge("t1"), grocer], cursor="c1"))
+    world.sync()
+    assert tags(world) == {"t1": "auto"}
+    refused = error("INVALID_FIELD", "INVALID_REQUEST", message="cursor not associated with access_token")
+    scripted_bank.answer(SYNC, refused, page([grocer], cursor="c2"))
     world.sync()
     assert tags(world) == {}
     assert changes(world, "t1") == ["added", "tagged", "removed", "untagged"]
