@@ -17,7 +17,7 @@ import hypothesis
 import pytest
 
 from engine.store import Transport
-from tests.support import servers
+from tests.support import days, servers
 from tests.support.bank import RunningBank, running_bank
 from tests.support.light import Light
 from tests.support.redis7 import Door, Redis7
@@ -213,6 +213,12 @@ def redis_client(redis_url: str) -> Iterator[object]:
     client = redis.Redis.from_url(redis_url)
     yield client
     client.close()
+
+
+@pytest.fixture
+def one_day() -> None:
+    """For tests that count in days: today (UTC) stays today until their end."""
+    days.settle()
 
 
 @pytest.fixture

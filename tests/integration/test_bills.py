@@ -19,8 +19,9 @@ from engine.matching import periods
 from engine.matching.types import Bill, MatchInputs
 from engine.store import Transport
 from engine.sync.rematch import bill_detail, load, rematch
+from tests.support.days import ago, today
 
-TODAY = dt.datetime.now(dt.UTC).date()
+pytestmark = pytest.mark.usefixtures("one_day")
 
 
 class Bank:
@@ -45,7 +46,7 @@ class Bank:
         return self.connection.execute(query, values).fetchall()
 
     def pay(self, name: str, amount: str, days_ago: int, *, pending: bool = False) -> str:
-        day = TODAY - dt.timedelta(days=days_ago)
+        day = today() - dt.timedelta(days=days_ago)
         key = f"t-{name}-{amount}-{days_ago}"
         self.connection.execute(
             "insert into syncdesk.transactions (item_id, user_id, transaction_id, account_id, amount,"
@@ -64,7 +65,7 @@ def bank(any_database_url: str) -> Iterator[Bank]:
 
 
 def bill(name: str, amount: str, days_ago: int, **more: Any) -> dict[str, Any]:
-    anchor = (TODAY - dt.timedelta(days=days_ago)).isoformat()
+    anchor = ago(days_ago)
     return {"name": name, "amount": amount, "cadence": "monthly", "anchor_date": anchor, **more}
 
 
@@ -111,7 +112,7 @@ def test_a_new_bill_is_matched_tagged_and_explained(any_store: Transport, bank: 
     assert detail.bill.days_late == 1
     assert [match.id for match in detail.history] == [found.id]
     assert detail.written is not None
-    assert detail.written.anchor_date == (TODAY - dt.timedelta(days=4)).isoformat()
+    assert detail.written.anchor_date == ago(4)
     assert match_again(any_store, bank) == {"tagged": 0, "untagged": 0, "suggested": 0}
 
 
@@ -172,9 +173,9 @@ def test_assign_by_hand_and_undo(any_store: Transport, bank: Bank) -> None:
     key = bank.pay("Check 1021", "140.00", 5)
     made = put(any_store, bill("Parking spot", "150.00", 4))
     match_again(any_store, bank)
-    period = (TODAY - dt.timedelta(days=4)).isoformat()
+    period = ago(4)
     with pytest.raises(UsageError, match="not due on that day"):
-        any_store.call("match_assign", bill=made["id"], transaction=key, period=TODAY.isoformat(), correlation="c")
+        any_store.call("match_assign", bill=made["id"], transaction=key, period=ago(0), correlation="c")
     with pytest.raises(NotFound):
         any_store.call("match_assign", bill=made["id"], transaction="nothing", period=period, correlation="c")
     answer = any_store.call("match_assign", bill=made["id"], transaction=key, period=period, correlation="c")
@@ -205,7 +206,7 @@ def test_a_plan_for_a_row_that_is_not_there_changes_nothing(any_store: Transport
         "bill_id": made["id"],
         "item_id": bank.item,
         "transaction_id": "refused-row",
-        "period": TODAY.isoformat(),
+        "period": ago(0),
         "state": "auto",
     }
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[ghost], correlation="c")
@@ -220,7 +221,7 @@ def test_a_payment_moves_between_bills_with_one_line_each(any_store: Transport, 
     two = put(any_store, bill("iCloud", "2.99", 3))["id"]
     version = load(any_store, bank.user).match_version
     planned = {"bill_id": two, "item_id": bank.item, "transaction_id": key, "state": "auto", "score": 0.9}
-    planned["period"] = (TODAY - dt.timedelta(days=3)).isoformat()
+    planned["period"] = ago(3)
     answer = any_store.call("matches_apply", user=bank.user, version=version, matches=[planned], correlation="c9")
     assert (answer["tagged"], answer["untagged"]) == (1, 1)
     lines = bank.rows("select change, coalesce(old, new) ->> 'bill_id' from syncdesk.transaction_history order by id")
@@ -289,7 +290,7 @@ def test_review_pages_show_suggestions_first(any_store: Transport, bank: Bank) -
             "bill_id": made,
             "item_id": bank.item,
             "transaction_id": key,
-            "period": TODAY.isoformat(),
+            "period": ago(0),
             "state": "suggested" if n % 3 == 0 else "auto",
         }
         for n, key in enumerate(keys)
@@ -338,7 +339,7 @@ def test_the_window_of_a_sync_is_bounded_and_whole_while_history_arrives(store: 
         return MatchInputs.read(json.loads(found))
 
     assert len(window().payments) == 1
-    assert window().since == TODAY - dt.timedelta(days=100)
+    assert window().since == today() - dt.timedelta(days=100)
     bank.connection.execute("update syncdesk.items set update_status = 'INITIAL_UPDATE_COMPLETE'")
     assert len(window().payments) == 2
     assert window().since is None
@@ -359,7 +360,7 @@ def test_the_command_imports_and_matches(
     monkeypatch.setenv("SYNCDESK_PROFILE", str(tmp_path / "profile"))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     file = tmp_path / "bills.csv"
-    due = (TODAY - dt.timedelta(days=4)).isoformat()
+    due = ago(4)
     file.write_text(f"name,amount,cadence,anchor_date\nNetflix,15.49,monthly,{due}\n", encoding="utf-8")
     parser, _ = build_parser()
     assert run(parser, ["bills", "import", str(file), "--user", "ana", "--json"]) == 0

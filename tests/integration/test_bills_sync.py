@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +9,12 @@ import pytest
 
 from engine.store import Transport
 from engine.sync.rematch import rematch
+from tests.support.days import ago
 from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.syncing import World, deps
 
 SYNC = "/transactions/sync"
-TODAY = dt.datetime.now(dt.UTC).date()
+pytestmark = pytest.mark.usefixtures("one_day")
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def world(any_store: Transport, any_database_url: str, scripted_bank: ScriptedPl
 
 
 def charge(key: str, amount: float = 15.49, days_ago: int = 2, **more: Any) -> dict[str, Any]:
-    day = (TODAY - dt.timedelta(days=days_ago)).isoformat()
+    day = ago(days_ago)
     values = {"name": "NETFLIX.COM", "merchant_name": "Netflix", "date": day, "authorized_date": None}
     return transaction(key, amount, **{**values, **more})
 
 
 def add_bill(world: World, name: str = "Netflix", amount: str = "15.49", days_ago: int = 3) -> str:
-    anchor = (TODAY - dt.timedelta(days=days_ago)).isoformat()
+    anchor = ago(days_ago)
     body = {"name": name, "amount": amount, "cadence": "monthly", "anchor_date": anchor}
     made = world.deps.store.call("bill_put", bill=None, user="me", body=body)
     return str(made["id"])

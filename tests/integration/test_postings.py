@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from engine import clock
 from engine.store import Transport
 from engine.sync import postings
+from tests.support.days import ago
 from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
 from tests.support.syncing import World, deps
 
+pytestmark = pytest.mark.usefixtures("one_day")
 SYNC = "/transactions/sync"
 
 
@@ -32,7 +32,7 @@ def any_world(any_store: Transport, any_database_url: str, scripted_bank: Script
 
 
 def day(back: int = 0) -> str:
-    return (clock.now().date() - timedelta(days=back)).isoformat()
+    return ago(back)
 
 
 def annotate(world: World, identity: str, **changes: Any) -> None:

@@ -169,6 +169,7 @@ def test_a_seed_makes_the_same_user_again(bank: RunningBank) -> None:
     assert rows(first) == rows(second) != rows(other)
 
 
+@pytest.mark.usefixtures("one_day")
 def test_dates_roll_so_that_the_last_thing_happened_today(bank: RunningBank) -> None:
     today = clock.now().date()
     held = linked(bank, ODD["rolled to today"])

@@ -29,6 +29,7 @@ from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.syncing import World, deps
 from tests.support.wait import until
 
+pytestmark = pytest.mark.usefixtures("one_day")
 SYNC = "/transactions/sync"
 BASE = {"id": "backup_sync", "paused": False, "trigger": {"every_s": 900}}
 
