@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -13,8 +14,18 @@ from gui import words  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def english() -> None:
+def english() -> Iterator[None]:
+    before = QtCore.QLocale()
     QtCore.QLocale.setDefault(QtCore.QLocale("en_US"))
+    yield
+    QtCore.QLocale.setDefault(before)
+
+
+@pytest.fixture(autouse=True)
+def standing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes between a moment and the words for it."""
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
 
 
 def ago(seconds: float) -> str:

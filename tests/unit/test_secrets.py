@@ -186,7 +186,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> object:
     keyring.set_keyring(backend)
     _Memory.held.clear()
     monkeypatch.setattr(keeper_module, "_may_have_keyring", lambda environ: True)
-    monkeypatch.setattr(keeper_module, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(keeper_module, "_ANSWER_S", 30.0)
     yield backend
     keyring.set_keyring(before)
 
@@ -208,7 +208,10 @@ def test_a_keyring_locked_later_is_told_and_no_new_key_made(profile: Profile, me
     assert Secrets(profile, Settings(), {}).ensure() == made
 
 
-def test_a_keyring_that_hangs_gives_way_to_the_file(profile: Profile, memory: _Memory) -> None:
+def test_a_keyring_that_hangs_gives_way_to_the_file(
+    profile: Profile, memory: _Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "_ANSWER_S", 0.2)
     memory.hangs = threading.Event()
     try:
         Keeper(profile, {}).set("plaid_secret", "abc")
