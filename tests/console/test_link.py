@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from engine import launch
 from engine.api import types, types_operation
+from engine.processes import running
 from gui.client.connection import Local, Remote
 from gui.main import build
 from gui.pages.jobs import JobsPage
@@ -178,7 +179,7 @@ def test_an_engine_is_started_dies_and_is_started_again(qtbot: QtBot, monkeypatc
         stop = next(action for action in menu.actions() if action.text() == "Stop engine")
         assert stop.isEnabled()
         stop.trigger()
-        qtbot.waitUntil(lambda: window.desk.connection.state == "stopped", timeout=30_000)
+        qtbot.waitUntil(lambda: window.desk.connection.state == "stopped", timeout=WAIT_MS)
         assert page.lost.title.text() == "The engine is stopped"
         assert window.rail.engine.words() == "Stopped"
         window.close()
@@ -188,7 +189,7 @@ def test_closing_the_window_leaves_the_engine_running(console: Shell, world: obj
     console.close()
     found = launch.read(world.engine.profile)  # type: ignore[attr-defined]
     assert found is not None
-    assert launch.same_process(found.pid, found.started)
+    assert running(found.pid, found.started)
 
 
 def test_new_notices_are_said_once_and_bad_ones_before_good_ones(server: Server, qtbot: QtBot) -> None:
