@@ -247,6 +247,7 @@ def call(engine: Discovery, method: str, path: str, timeout_s: float = 5.0) -> A
 
 
 def _fetch(engine: Discovery, method: str, path: str, timeout_s: float, *, token: bool) -> Any:
+    import http.client
     import urllib.error
     import urllib.request  # loads much, which the console's first window does not need
 
@@ -259,7 +260,7 @@ def _fetch(engine: Discovery, method: str, path: str, timeout_s: float, *, token
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             return json.loads(answer.read())
-    except (OSError, ValueError, urllib.error.URLError) as error:
+    except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException) as error:  # also half an answer
         raise NotRunningError(f"The engine (process {engine.pid}) does not answer at {engine.admin}.") from error
 
 
