@@ -61,6 +61,31 @@ def test_an_error_that_is_told_late_is_looked_into(world: World, bank: RunningBa
     assert (world.row()["state"], told(world)) == ("needs_you", 2)
 
 
+def test_a_revocation_that_comes_again_is_looked_into(world: World, bank: RunningBank) -> None:
+    def wishes() -> int:
+        return int(world.row()["wanted"] - world.row()["done"])
+
+    # The bank knows nothing of it, as where a sandbox was told to send it: believed, also when it comes once more.
+    for _ in range(2):
+        deliver(world, "USER_PERMISSION_REVOKED")
+        assert (world.row()["state"], told(world), wishes()) == ("needs_you", 1, 0)
+    linking.mended(world.deps, world.item, "link")
+    assert world.run().state == "done"
+    # Sent before the repair, delivered once more after it.
+    deliver(world, "USER_PERMISSION_REVOKED")
+    assert (world.row()["state"], told(world), wishes()) == ("healthy", 1, 1)
+    assert world.run().state == "done"
+    # A new one is believed, and so is one that Plaid cannot be asked about.
+    bank.do("break", item_id=world.row()["plaid_item_id"], error_code="USER_PERMISSION_REVOKED")
+    deliver(world, "USER_PERMISSION_REVOKED")
+    assert (world.row()["state"], told(world), wishes()) == ("needs_you", 2, 0)
+    bank.do("repair", item_id=world.row()["plaid_item_id"], update_mode=True)
+    linking.mended(world.deps, world.item, "link")
+    bank.do("faults", path="/item/get", kind="html", status=502)
+    deliver(world, "USER_PERMISSION_REVOKED")
+    assert (world.row()["state"], world.row()["state_code"]) == ("needs_you", "USER_PERMISSION_REVOKED")
+
+
 def test_a_sign_in_that_was_given_up_mends_nothing(world: World, bank: RunningBank) -> None:
     item = world.row()["plaid_item_id"]
     bank.do("break", item_id=item)
