@@ -50,6 +50,8 @@ class Scheduler:
         self._fence: int | None = None
         self._followed: dict[str, tuple[Mapping[str, Any], bool]] = {}
         self._running: set[str] = set()
+        self._looks = 0
+        self._answered: dict[str, int] = {}  # up to which look a job's clicks have had their run
         self._lock = threading.Lock()
         self._planner = self._new_planner()
 
@@ -77,7 +79,7 @@ class Scheduler:
                     outage.worked()
                 except SyncdeskError as error:
                     outage.failed(error)
-                    self._lost()
+                    self._forget()
                 except Exception:  # a look that failed must not end the schedule
                     log.exception("The schedule could not be looked at")
                 self._stop.wait(LOOK_S)
@@ -103,6 +105,7 @@ class Scheduler:
             )
 
     def _look(self) -> None:
+        self._looks += 1
         seen = self._tools.store.call("schedule_poll", owner=self._owner, ttl_s=LEASE_S)
         if not seen["held"]:
             self._stand_by()
@@ -126,15 +129,14 @@ class Scheduler:
     def _stand_by(self) -> None:
         if self._fence is not None:
             log.info("Another scheduler is active", owner=self._owner)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Plan nothing and tell no times: another is active, or without the database nobody knows who is."""
+        with self._lock:
             self._fence = None
             self._followed.clear()
             self._planner.remove_all_jobs()
-
-    def _lost(self) -> None:
-        """Without the database nobody knows who is active: wait, and plan anew when it is back."""
-        self._fence = None
-        self._followed.clear()
-        self._planner.remove_all_jobs()
 
     def _follow(self, row: Mapping[str, Any]) -> bool:
         """Plan a job as the database says; whether anything changed."""
@@ -174,18 +176,21 @@ class Scheduler:
         self._planner.wakeup()
 
     def _tell_times(self) -> None:
-        told: dict[str, Any] = {}
-        for job_id, (trigger, _paused) in list(self._followed.items()):
-            planned = self._planner.get_job(job_id)
-            times = triggers.next_times(planned.trigger, planned.next_run_time) if planned is not None else []
-            stamps = [clock.iso(moment) for moment in times]
-            told[job_id] = {
-                "next_run_at": stamps[0] if stamps else None,
-                "next_five": stamps,
-                "words": triggers.words(trigger),
-            }
-        self._tools.store.call("schedule_next", next=told)
-        self._publish()
+        with self._lock:
+            told = {job_id: self._times(job_id, trigger) for job_id, (trigger, _paused) in self._followed.items()}
+        if told:  # a run that outlives its scheduler's time leaves the times to the next one
+            self._tools.store.call("schedule_next", next=told)
+            self._publish()
+
+    def _times(self, job_id: str, trigger: Mapping[str, Any]) -> dict[str, Any]:
+        planned = self._planner.get_job(job_id)
+        times = triggers.next_times(planned.trigger, planned.next_run_time) if planned is not None else []
+        stamps = [clock.iso(moment) for moment in times]
+        return {
+            "next_run_at": stamps[0] if stamps else None,
+            "next_five": stamps,
+            "words": triggers.words(trigger),
+        }
 
     def _publish(self) -> None:
         try:
@@ -198,17 +203,19 @@ class Scheduler:
     def _click(self, job_id: str) -> None:
         if job_id not in self._running and self._planner.get_job(job_id + CLICK) is None:
             self._planner.add_job(
-                self._execute, DateTrigger(clock.now(), timezone=UTC), args=(job_id, True), id=job_id + CLICK
+                self._execute, DateTrigger(clock.now(), timezone=UTC), args=(job_id, self._looks), id=job_id + CLICK
             )
 
-    def _execute(self, job_id: str, by_person: bool = False) -> None:
-        """Run a job once and record it; two at a time of one job never."""
+    def _execute(self, job_id: str, click: int | None = None) -> None:
+        """Run a job once and record it; two at a time of one job never. ``click``: the look that found a person's."""
         with self._lock:
             if job_id in self._running or self._fence is None:
                 return
+            if click is not None and click <= self._answered.get(job_id, 0):
+                return  # that look was older than the run that answered the click
             self._running.add(job_id)
         try:
-            self._recorded(self._jobs[job_id], by_person)
+            self._recorded(self._jobs[job_id], click is not None)
         except SyncdeskError as error:
             log.warning("A scheduled run could not be recorded", job=job_id, code=error.code)
         finally:
@@ -218,6 +225,8 @@ class Scheduler:
     def _recorded(self, job: Job, by_person: bool) -> None:
         call, correlation, began = self._tools.store.call, str(uuid.uuid4()), clock.monotonic()
         run = call("schedule_ran", id=job.id, outcome="running", by_person=by_person, correlation=correlation)["run"]
+        if by_person:
+            self._answered[job.id] = self._looks
         try:
             text, outcome = job.run(self._tools, correlation), "done"
         except SyncdeskError as error:
@@ -231,7 +240,7 @@ class Scheduler:
         self._tell_times()
 
     def _end(self) -> None:
-        self._planner.remove_all_jobs()
+        self._forget()
         self._planner.shutdown(wait=False)
         try:
             self._tools.store.call("named_lease_release", name="scheduler", owner=self._owner)
