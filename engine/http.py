@@ -1,7 +1,11 @@
-"""Calls over HTTP that are not Plaid's: one factory, so that every one has time limits, a name and no surprises."""
+"""Calls over HTTP that are not Plaid's: one factory, so that every one has time limits, a name and no surprises.
+
+Which proxy a call takes is decided here for Plaid's and Supabase's clients too.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +13,34 @@ if TYPE_CHECKING:
     import httpx
 
 AGENT = "syncdesk"
+
+
+def proxy_for(url: str) -> str | None:
+    """The HTTP proxy for calls of ``url``, by the usual variables (``HTTPS_PROXY``, ``NO_PROXY`` …) or the system.
+
+    What is on this machine is asked directly, whatever they say. A SOCKS proxy is nothing that we speak.
+    """
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass  # loads much
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if _here(host) or proxy_bypass(f"{host}:{parts.port}" if parts.port else host):
+        return None
+    named = getproxies()
+    proxy = named.get(parts.scheme) or named.get("all") or ""
+    proxy = proxy if "://" in proxy or not proxy else f"http://{proxy}"
+    return proxy if urlsplit(proxy).scheme in ("http", "https") else None
+
+
+def _here(host: str) -> bool:
+    """Whether it is a name or an address of this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def client(

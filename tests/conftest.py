@@ -5,6 +5,7 @@ Nothing here imports Qt: the engine's tests run where its libraries are missing.
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 from engine.store import Transport
 from tests.support import days, servers
 from tests.support.bank import RunningBank, running_bank
+from tests.support.engines import clean_environment
 from tests.support.light import Light
 from tests.support.redis7 import Door, Redis7
 from tests.support.scripted_plaid import ScriptedPlaid
@@ -38,6 +40,14 @@ _NEEDS = {
     "pgbouncer": (lambda: shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin"), "pgbouncer"),
     "compiler": (lambda: shutil.which("cc") or shutil.which("gcc"), "a C compiler"),
 }
+
+
+def pytest_configure() -> None:
+    """What the caller has set for an engine or a database of their own is not for ours."""
+    meant = set(clean_environment()) | {name for name in os.environ if name.startswith("SYNCDESK_TEST_")}
+    for name in list(os.environ):
+        if name not in meant or name.startswith("PG"):
+            del os.environ[name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ import psutil
 
 from engine import clock
 from engine.errors import StartError
-from engine.host import binaries
+from engine.host import binaries, libpq
 from engine.host import binaries_process as server
 from engine.host import postgres_folders as folders
 from engine.profile import Profile
@@ -224,7 +224,8 @@ def record_file(profile: Profile) -> Path:
 
 
 def running_url(profile: Profile) -> str | None:
-    """The URL of the profile's database if it runs now."""
+    """The URL of the profile's database if it runs now. Whoever asks connects by it alone from here on."""
+    libpq.forget_variables()
     record = server.read_record(record_file(profile))
     return record.url if record else None
 

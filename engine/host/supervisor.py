@@ -14,7 +14,7 @@ import psutil
 from engine import clock
 from engine.api.types import Endpoints, ProcessInfo
 from engine.errors import Conflict, NotFound, StartError, SyncdeskError
-from engine.host import ports
+from engine.host import libpq, ports
 from engine.host.binaries_process import free_port
 from engine.host.keeper import Keeper
 from engine.host.parts import Part, ProcessPart, ServerPart
@@ -170,6 +170,7 @@ class Supervisor:
         if not self._settings.database_url and not self._settings.supabase_url:
             from engine.host.postgres import Postgres
 
+            libpq.forget_variables()
             home = self._settings.postgres_home
             database = Postgres(self._profile, home=Path(home) if home else None, launched=self._told("database"))
             parts.append(ServerPart("database", "The database", database, self._changed, self._database_is_up))

@@ -11,10 +11,11 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from engine import clock
+from engine import clock, http
 from engine.errors import SettingsError
 from engine.plaid import types
 from engine.plaid.errors import (
@@ -188,7 +189,7 @@ class PlaidClient:
     def _open(self) -> Any:
         from plaid.api_client import ApiClient
         from plaid.configuration import Configuration
-        from urllib3 import Retry
+        from urllib3 import Retry, make_headers
 
         if not self._host:
             raise SettingsError("SYNCDESK_PLAID_URL is not set, so there is no bank to talk to.", setting="plaid_url")
@@ -200,6 +201,9 @@ class PlaidClient:
         )
         configuration.connection_pool_maxsize = self._connections
         configuration.retries = Retry(total=0, redirect=0)
+        configuration.proxy = http.proxy_for(self._host)
+        if configuration.proxy:
+            configuration.proxy_headers = make_headers(proxy_basic_auth=_credentials(configuration.proxy))
         api = ApiClient(configuration)
         for name in configuration.auth_settings().values():
             api.set_default_header(name["key"], name["value"])
@@ -235,6 +239,12 @@ def _read(answer: Any) -> tuple[bytes, bool, bool]:
     plain = "Content-Encoding" not in answer.headers
     whole = not (plain and announced and announced.isdigit() and int(announced) != length)
     return b"".join(kept), whole and length <= MAX_ANSWER, False
+
+
+def _credentials(proxy: str) -> str | None:
+    """``user:password`` of a proxy's address, as it stands in its header; None where it has none."""
+    parts = urlsplit(proxy)
+    return None if parts.username is None else f"{unquote(parts.username)}:{unquote(parts.password or '')}"
 
 
 def _was_closed(error: Exception) -> bool:

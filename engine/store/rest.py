@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from engine import http
 from engine.errors import StoreRefused, StoreUnavailable, SyncdeskError
 from engine.store import failures
 from engine.store.again import repeated
@@ -64,18 +64,24 @@ class Rest:
 def _client(url: str, key: str, timeout_s: float) -> Client:
     from supabase import ClientOptions, create_client
 
+    # Of its own, as supabase's would ask the environment's proxies also for a project on this machine.
+    session = httpx.Client(
+        timeout=httpx.Timeout(max(timeout_s, _LONGEST_S), connect=5.0),
+        proxy=http.proxy_for(url),
+        trust_env=False,
+        verify=httpx.create_ssl_context(),  # with the authorities that the environment names
+        http2=True,
+        follow_redirects=True,
+    )
     options = ClientOptions(
         auto_refresh_token=False,
         persist_session=False,
-        postgrest_client_timeout=httpx.Timeout(max(timeout_s, _LONGEST_S), connect=5.0),
+        httpx_client=session,
         # A call that may have happened is not sent again by the client: the job that made it knows what is safe.
         postgrest_client_retry=False,
     )
-    with warnings.catch_warnings():
-        # supabase hands its own timeout on in a way that its own postgrest calls deprecated.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        client = create_client(url, key, options)
-        session = client.postgrest.session  # made on first use; here, so that threads find it made
+    client = create_client(url, key, options)
+    client.postgrest  # noqa: B018 - made on first use; here, so that threads find it made
     session.event_hooks = {"response": [_only_the_api]}
     return client
 
