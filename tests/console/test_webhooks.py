@@ -68,7 +68,7 @@ def test_an_unsigned_webhook_is_shown_as_refused_and_never_replayed(
     found = launch.read(world.engine.profile)
     assert found is not None
     news = {"webhook_type": "TRANSACTIONS", "webhook_code": "SYNC_UPDATES_AVAILABLE", "item_id": "x"}
-    with http.client() as client:
+    with http.client(local=True) as client:
         assert client.post(f"{found.public}/api/webhooks/plaid", json=news).status_code == 401
     page.tabs.choose("refused")
     wait(qtbot, lambda: bool(listed(page, reason="no signature")))
