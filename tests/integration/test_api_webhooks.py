@@ -220,7 +220,9 @@ def test_a_flood_of_forged_webhooks_is_counted_not_kept(api: Api) -> None:
 def test_redis_that_hangs_never_holds_a_webhook_up(database_url: str, tmp_path: Path) -> None:
     with (
         hanging_server() as port,
-        support.running(tmp_path, redis_url=f"redis://127.0.0.1:{port}/0", database_url=database_url) as api,
+        support.running(
+            tmp_path, hint_s=0.25, redis_url=f"redis://127.0.0.1:{port}/0", database_url=database_url
+        ) as api,
     ):
         link(api)
         api.public.timeout = httpx.Timeout(5)  # a hint that was waited for would cost this within a few

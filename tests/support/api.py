@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import psycopg
@@ -24,8 +25,12 @@ from engine.api.context import Alone
 from engine.api.server import Servers, bind
 from engine.jobs.worker import WorkerProcess
 from engine.profile import Profile
+from engine.queue import connection
 from engine.settings import Settings
 
+HINT_S = 5.0
+"""A hint gives up after a quarter of a second. A busy machine may stand still for longer, and nobody here would put it
+back."""
 RELAY_SECRET = "relay-secret"
 CRON_SECRET = "cron-secret"
 
@@ -65,13 +70,14 @@ def relay_signature(body: bytes, secret: str = RELAY_SECRET, at: int | None = No
 
 
 @contextlib.contextmanager
-def running(folder: Path, **changes: Any) -> Iterator[Api]:
+def running(folder: Path, *, hint_s: float = HINT_S, **changes: Any) -> Iterator[Api]:
     """Start the three listeners; ``changes`` are settings (at least redis_url, redis_namespace and database_url)."""
     given = {"cron_secret": CRON_SECRET, "plaid_webhook_secret": RELAY_SECRET, **changes}
     # A worker of these tests lives in pytest's own process, whose memory is not its own.
     settings = Settings(**{"worker_memory_mb": 65536, **given})
     profile = Profile("test", folder)
-    parts = Parts(settings, profile, f"test/{os.getpid()}")
+    with mock.patch.dict(connection._LIMITS, {"hint": (hint_s, hint_s)}):
+        parts = Parts(settings, profile, f"test/{os.getpid()}")
     tokens = Tokens(new_token())
     host = Alone("test", settings, "0.0.0", "2026-01-01T00:00:00.000Z")
     sockets = bind("test", settings)
