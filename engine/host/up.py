@@ -28,8 +28,9 @@ LOOK_S = 1.0
 """How often the host looks up: Windows delivers Ctrl+C only to a thread that does."""
 READY_S = 30.0
 """Longest wait for the workers to consume, once broker and database are up."""
-SERVERS_S = 3.0
-"""For broker and database to write what they hold. One that is killed recovers at its next start."""
+SERVERS_S = 6.0
+"""For broker and database to write what they hold, where the parts before them left so much. One that is killed
+recovers at its next start."""
 
 if TYPE_CHECKING:
     from engine.api.assemble import Parts

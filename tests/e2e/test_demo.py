@@ -23,14 +23,14 @@ KEYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_two_demos_at_once_come_true_and_leave_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "TEMP": str(tmp_path), "TMP": str(tmp_path)}
     running = [
         subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(2)
     ]
-    for out, err, code in [(*process.communicate(timeout=150), process.returncode) for process in running]:
+    for out, err, code in [(*process.communicate(timeout=240), process.returncode) for process in running]:
         told = json.loads(out)
         assert told["ok"], (told["problems"], err)
         assert code == 0

@@ -17,7 +17,7 @@ from engine.api.client import Client
 from engine.demo.bank import BankControl
 from engine.demo.ledger import Ledger, bank_rows
 from engine.errors import NotRunningError
-from tests.support.engines import Engine, engine
+from tests.support.engines import END_S, LEFT_BEHIND_S, Engine, engine
 from tests.support.wait import until
 
 BANKS = ("ins_900001", "ins_900002", "ins_900003")
@@ -36,7 +36,7 @@ FAST = {
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"),
     pytest.mark.slow,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(400),
 ]
 
 
@@ -96,13 +96,13 @@ class World:
 
     def settled(self) -> None:
         """Everything arrived, and the history tells it once."""
-        until(self.equal, 60, "a database equal to the banks")
+        until(self.equal, 120, "a database equal to the banks")
         with Ledger(self.engine.profile) as ledger:
             assert ledger.added_twice() == 0
             assert ledger.one(DOUBLED) == 0
             assert ledger.one("select count(*) from syncdesk.matches where state = 'auto'") > 0
             unfinished = "select not exists (select from syncdesk.items where wanted > done)"
-            ledger.wait("A wish was left unserved.", unfinished, deadline_s=30)
+            ledger.wait("A wish was left unserved.", unfinished, deadline_s=60)
             assert (
                 ledger.one("select count(*) from syncdesk.item_leases where expires_at < now() - interval '1 min'") == 0
             )
@@ -129,15 +129,15 @@ def test_a_part_is_killed_in_the_middle(world: World, role: str) -> None:
         row = world.engine.row(role)
         return row["state"] == "running" and row["pid"] != victim
 
-    until(back, 30, f"another {role}")
+    until(back, 60, f"another {role}")
 
 
 def test_the_host_is_killed_in_the_middle(world: World) -> None:
     world.happen(BEFORE)
     parts = list(world.engine.pids.values())
     os.kill(world.engine.process.pid, signal.SIGKILL)  # type: ignore[union-attr]
-    world.engine.process.wait(10)  # type: ignore[union-attr]
-    _gone, alive = psutil.wait_procs(parts, timeout=20)
+    world.engine.process.wait(END_S)  # type: ignore[union-attr]
+    _gone, alive = psutil.wait_procs(parts, timeout=LEFT_BEHIND_S)
     assert [process.pid for process in alive] == []
     world.engine.up()
     world.happen(AFTER)

@@ -168,6 +168,7 @@ def test_where_webhooks_find_us(tmp_path: Path) -> None:
     assert "canary-query" not in good["sentence"]
 
 
+@pytest.mark.timeout(300)
 def test_a_running_engine_and_a_part_that_stays_down() -> None:
     with engine() as desk:
         desk.up()
@@ -176,7 +177,7 @@ def test_a_running_engine_and_a_part_that_stays_down() -> None:
         checks = {check["name"]: check for check in document["checks"]}
         assert not states(checks, "skipped"), checks
         assert (done.returncode, states(checks, "fail")) == (0, set()), checks
-        until(lambda: _given_up(desk), 60, "a part in a crash loop")
+        until(lambda: _given_up(desk), 120, "a part in a crash loop")
         done = desk.run("doctor")
         assert done.returncode == 1, done.stdout
         assert "FAIL  Parts of the engine: The scheduler ended five times" in done.stdout
@@ -277,7 +278,7 @@ def test_on_a_terminal_nothing_is_saved_before_a_yes(tmp_path: Path, answer: str
     command = [sys.executable, "-m", "scheduler.command", "doctor", "--bundle", str(file)]
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=theirs, stdout=subprocess.PIPE, text=True) as doctor:
         os.write(ours, answer.encode())
-        said, _ = doctor.communicate(timeout=60)
+        said, _ = doctor.communicate(timeout=100)
     os.close(ours)
     os.close(theirs)
     assert "settings.json" in said.split("Save these as")[0]

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import killed_at, tether
-from tests.support.engines import NO_BANK, ROOT, Engine, engine
+from tests.support.engines import LEFT_BEHIND_S, NO_BANK, ROOT, Engine, engine
 from tests.support.wait import until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"),
+    pytest.mark.timeout(300),  # whole engines, on a machine with much to do
+]
 
 
 @pytest.fixture
@@ -37,11 +40,11 @@ _MOMENTS = [
 def test_killed_at_any_moment_of_its_start_it_leaves_nothing_behind(idle: Engine, part: str, moment: str) -> None:
     command = [sys.executable, "-P", str(Path(killed_at.__file__)), STARTED[part], moment, "up"]
     done = subprocess.run(
-        command, cwd=idle.profile.root, env=idle.environment, capture_output=True, text=True, timeout=60,
+        command, cwd=idle.profile.root, env=idle.environment, capture_output=True, text=True, timeout=120,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
-    until(lambda: not tether.processes(idle.profile.root), 20, "the end of every process")
+    until(lambda: not tether.processes(idle.profile.root), LEFT_BEHIND_S, "the end of every process")
     if moment == "told":
         idle.up()
         assert (engine_now := idle.status()["engine"])["state"] == "running", engine_now
@@ -66,5 +69,5 @@ def test_an_engine_of_a_test_ends_with_the_test_that_is_killed(waits_for: str) -
         folder = Path(starter.stdout.readline().strip())
         until((folder / waits_for).exists, 60, waits_for)
         starter.kill()
-    until(lambda: not tether.processes(folder), 30, "the end of every process")
-    until(lambda: not folder.exists(), 20, "the end of its folder")
+    until(lambda: not tether.processes(folder), 60, "the end of every process")
+    until(lambda: not folder.exists(), 30, "the end of its folder")

@@ -21,7 +21,10 @@ from tests.support import tether
 from tests.support.engines import NO_BANK, Engine, clean_environment, engine
 from tests.support.wait import until
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals"),
+    pytest.mark.timeout(300),  # whole engines, on a machine with much to do
+]
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_a_worker_that_cannot_start_ends_the_start_with_its_log(idle: Engine) ->
     idle.environment["SYNCDESK_SYNC_THREADS"] = "5"
     (idle.profile.root / "logs").mkdir()
     (idle.profile.logs / "worker-sync.log").mkdir()  # its log cannot be written
-    done = idle.run("up", timeout_s=90)
+    done = idle.run("up", timeout_s=150)
     assert done.returncode == 1
     assert "worker" in done.stderr
     assert str(idle.profile.logs) in done.stderr
@@ -85,7 +88,7 @@ def test_a_persons_own_service_that_is_away_is_one_sentence() -> None:
         assert "database" in done.stderr.lower()
         assert "Traceback" not in done.stderr
     with engine(**NO_BANK, REDIS_URL="redis://127.0.0.1:9") as made:
-        done = made.run("up", timeout_s=90)
+        done = made.run("up", timeout_s=150)
         assert done.returncode == 1
         assert "Redis cannot be reached" in done.stderr
 
@@ -102,6 +105,7 @@ def small_disk() -> Iterator[Path]:
         if mounted.returncode != 0:
             pytest.skip("this machine lets nobody mount a small file system")
         yield folder
+        until(lambda: not tether.processes(folder), 30, "the end of every process")
         subprocess.run(["umount", folder], check=True)
     finally:
         folder.rmdir()
@@ -113,7 +117,6 @@ def _up_on(folder: Path) -> subprocess.CompletedProcess[str]:
         return made.run("up")
     finally:
         made.end()
-        until(lambda: not tether.processes(made.profile.root), 20, "the end of every process")
 
 
 def test_a_disk_that_fills_up_is_one_sentence(small_disk: Path) -> None:
@@ -126,7 +129,7 @@ def test_a_disk_that_fills_up_is_one_sentence(small_disk: Path) -> None:
 def test_a_disk_that_fills_up_in_a_demo_is_one_sentence(small_disk: Path) -> None:
     done = subprocess.run(
         launch.self_command(["demo"]), env=launch.self_environment(clean_environment(TMPDIR=str(small_disk))),
-        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 1
     assert f"the disk is full. Its log is {small_disk}" in done.stdout

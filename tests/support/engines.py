@@ -27,6 +27,10 @@ from tests.support.wait import until
 ROOT = Path(__file__).parent.parent.parent
 #: Nothing listens there: for tests that need no bank.
 NO_BANK = {"SYNCDESK_PLAID_URL": "http://127.0.0.1:9"}
+#: Ten seconds are promised for an engine's end, whatever hangs; what is beyond them is for a machine with much to do.
+END_S = 20.0
+#: For a keeper's work after its host was killed: each of its two steps may take five seconds.
+LEFT_BEHIND_S = 40.0
 #: The parts of an engine without a simulated bank.
 ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events", "scheduler"}
 
@@ -34,7 +38,7 @@ ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events",
 def health(url: str) -> int:
     """The status that ``/health`` of the listener at ``url`` answers with."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/health", timeout=20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refusal:
         refusal.close()
@@ -86,10 +90,10 @@ class Engine:
         return found
 
     def _all_run(self) -> bool:
-        """Note the parts' pids; whether each has one, or was given up. The last ones start while it is ready."""
+        """Note the parts' pids; whether each runs, or was given up. The last ones start while it is ready."""
         rows = self.look()["processes"]
         self.pids = {row["role"]: psutil.Process(row["pid"]) for row in rows if row["pid"]}
-        return all(row["pid"] or row["state"] == "given_up" for row in rows)
+        return all((row["pid"] and row["state"] == "running") or row["state"] == "given_up" for row in rows)
 
     def output(self) -> str:
         return (self.profile.root / "up.out").read_text()
@@ -105,7 +109,7 @@ class Engine:
         """Its status over the admin API; it must be running."""
         found = launch.read(self.profile)
         assert found is not None, self.output()
-        document: dict[str, Any] = launch.call(found, "GET", "/api/status")
+        document: dict[str, Any] = launch.call(found, "GET", "/api/status", 20)
         return document
 
     def row(self, role: str) -> dict[str, Any]:

@@ -71,9 +71,11 @@ def end_all(folders: list[Path]) -> None:
         with contextlib.suppress(psutil.Error):
             process.terminate()
     psutil.wait_procs(found, END_S)
-    for process in processes(*folders) if found else []:
+    left = processes(*folders) if found else []
+    for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
+    psutil.wait_procs(left, END_S)  # else it may write into what is being removed
     for held in folders:
         shutil.rmtree((held / "pg").resolve(), ignore_errors=True)
         shutil.rmtree(held, ignore_errors=True)
