@@ -15,6 +15,7 @@ from engine import launch
 from engine.api import types_banks, types_bills, types_jobs
 from engine.api.client import Client
 from engine.demo.bank import BankControl
+from engine.demo.ledger import Ledger
 from tests.support.engines import Engine, engine
 from tests.support.wait import until
 
@@ -31,7 +32,7 @@ FAST = {
     "SYNCDESK_BULK_HOLD_S": "4",
 }
 BANKS = {"lakeside": "ins_900001", "harborview": "ins_900002"}
-WAIT_MS = 20_000
+WAIT_MS = 60_000
 
 
 @dataclass
@@ -71,8 +72,22 @@ class World:
                 token = types_banks.LinkRequest(public_token=made["public_token"], user="Kim")
                 self.items[name] = client.act("items/link", token).ids[0]
                 bank.do("ready", item_id=made["item_id"])
-        for name in BANKS:
-            until(lambda name=name: self.item(name).transactions > 50, 30, "the first sync")
+        until(self._settled, 60, "the first syncs to their end")
+
+    def _settled(self) -> bool:
+        """Whether everything of the banks is in and nobody is about to look again: only the tests make news now.
+
+        A bank that was just linked would be looked at every few seconds, and a test's news found before its click.
+        """
+        with self.bank() as bank, Ledger(self.engine.profile) as ledger:
+            if any(hook["state"] != "delivered" for hook in bank.ask("webhooks")["webhooks"]):
+                return False
+            ledger.one("update syncdesk.items set quick_until = null returning 1")
+            truth = bank.ask("truth")["items"]
+            return not ledger.one(
+                "select exists (select from syncdesk.inbox where state = 'received')"
+                " or exists (select from syncdesk.items where wanted > done)"
+            ) and all(self.item(name).transactions == truth[self.plaid[name]]["count"] for name in BANKS)
 
     def _bills(self, client: Client, bills: list[dict[str, object]]) -> None:
         for number, bill in enumerate(bills[:4]):
@@ -102,7 +117,7 @@ class World:
                 return next((job for job in jobs if job.id not in before), None)
 
             try:
-                return until(failed, 40, "a failed job")
+                return until(failed, 60, "a failed job")
             finally:
                 bank.do("faults/clear")
 

@@ -11,6 +11,7 @@ from gui.main import build
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_demo_lives_in_the_window_and_ends_with_it(qtbot: QtBot) -> None:
     demo = Demo()
     window = build(demo, "Demo", remember=False)
@@ -18,12 +19,12 @@ def test_the_demo_lives_in_the_window_and_ends_with_it(qtbot: QtBot) -> None:
     window.show()
     window.desk.connection.open()
     try:
-        qtbot.waitUntil(lambda: window.desk.connected, timeout=60_000)
+        qtbot.waitUntil(lambda: window.desk.connected, timeout=100_000)
         assert demo._local is not None
         profile = demo._local._profile
         assert launch.read(profile) is not None
         qtbot.waitUntil(
-            lambda: window.desk.known is not None and window.desk.known.bank_data.items == 6, timeout=60_000
+            lambda: window.desk.known is not None and window.desk.known.bank_data.items == 6, timeout=100_000
         )
         known = window.desk.known
         assert known is not None

@@ -17,6 +17,7 @@ from engine.api import types_jobs
 from gui.client.api import Client, path
 from gui.models.paged import PAGE, Paged
 from gui.models.rows import ROW, Rows
+from tests.console.conftest import WAIT_MS
 from tests.console.support import scenes
 from tests.console.support.server import TOKEN, Server
 
@@ -107,16 +108,16 @@ def test_a_long_list_is_fetched_as_it_is_scrolled_to(full: Server, qtbot: QtBot,
     client = Client()
     client.attach(full.url, TOKEN)
     model = jobs(client)
-    with qtbot.waitSignal(model.answered, timeout=5000):
+    with qtbot.waitSignal(model.answered, timeout=WAIT_MS):
         model.refresh()
     assert model.rowCount() == PAGE
     assert not model.complete
     for pages in (2, 3):
         assert model.canFetchMore()
-        with qtbot.waitSignal(model.answered, timeout=5000):
+        with qtbot.waitSignal(model.answered, timeout=WAIT_MS):
             model.fetchMore()
         assert not model.canFetchMore() or model.rowCount() == pages * PAGE
-    with qtbot.waitSignal(model.answered, timeout=5000):
+    with qtbot.waitSignal(model.answered, timeout=WAIT_MS):
         model.refresh()
     assert model.rowCount() == 3 * PAGE
     assert len(set(keys(model))) == 3 * PAGE
@@ -132,7 +133,7 @@ def test_a_refresh_asked_for_meanwhile_comes_after(full: Server, qtbot: QtBot) -
     model.answered.connect(seen.append)
     for _ in range(5):
         model.refresh()
-    qtbot.waitUntil(lambda: len(seen) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(seen) == 2, timeout=WAIT_MS)
     assert sum(asked.startswith("/api/jobs") for asked in full.asked) == 2
     client.abort()
 
@@ -144,10 +145,10 @@ def test_a_persons_own_action_lets_rows_go_also_while_a_call_is_out(qtbot: QtBot
         client.attach(server.url, TOKEN)
         model = jobs(client)
         model.holding = lambda: True
-        with qtbot.waitSignal(model.answered, timeout=20_000):
+        with qtbot.waitSignal(model.answered, timeout=WAIT_MS):
             model.refresh()
         gone = keys(model)[0]
         server.answers["/api/jobs"] = lambda query: types_jobs.JobPage(world.jobs(query).jobs[1:], {}, None)
         model.refresh()
         model.refresh(release=True)
-        qtbot.waitUntil(lambda: gone not in keys(model), timeout=20_000)
+        qtbot.waitUntil(lambda: gone not in keys(model), timeout=WAIT_MS)
