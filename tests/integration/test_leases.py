@@ -236,7 +236,7 @@ def doomed(database_url: str, bank_url: str, item: str, moment: str) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return answer
 
-    made = deps(Killing(database_url), bank_url, owner="doomed/1")
+    made = deps(Killing(database_url), bank_url, owner="doomed/1", lease_s=300.0)
     run_item(made, item, job_id="job-doomed", trigger="link", correlation="corr-d")
 
 

@@ -194,9 +194,10 @@ def test_history_tells_any_moment(any_world: World, scripted_bank: ScriptedPlaid
 
 
 def test_one_purchase_under_two_links_is_shown_and_never_merged(world: World, scripted_bank: ScriptedPlaid) -> None:
-    first(world, scripted_bank, transaction("t1", 10, date=day()), transaction("t2", 20, date=day()))
+    today = day()
+    first(world, scripted_bank, transaction("t1", 10, date=today), transaction("t2", 20, date=today))
     other = World(world.deps, world.database_url).link()
-    scripted_bank.answer(SYNC, page([transaction("u1", 10, date=day(), name="Shop t1")], cursor="d1"))
+    scripted_bank.answer(SYNC, page([transaction("u1", 10, date=today, name="Shop t1")], cursor="d1"))
     assert other.run("link").added == 1
     assert flags(world) == {"u1": ["maybe_twice"], "t2": [], "t1": ["maybe_twice"]}
     assert sorted(flags(world, "maybe_twice")) == ["t1", "u1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -171,9 +171,11 @@ def test_a_seed_makes_the_same_user_again(bank: RunningBank) -> None:
 
 @pytest.mark.usefixtures("one_day")
 def test_dates_roll_so_that_the_last_thing_happened_today(bank: RunningBank) -> None:
-    today = clock.now().date()
+    before = clock.now().date()
     held = linked(bank, ODD["rolled to today"])
     older, newest = held["transactions"]
+    today = date.fromisoformat(newest["date"])
+    assert before <= today <= clock.now().date()
     assert older["date"] == (today - timedelta(days=1)).isoformat()
     assert (newest["authorized_date"], newest["date"]) == (today.isoformat(), today.isoformat())
     assert (older["pending"], newest["pending"]) == (False, True), "it posts two days after it happened"

@@ -36,8 +36,16 @@ def refusal(bank: RunningBank, path: str, **body: Any) -> tuple[int, str, str]:
     return status, answer["error_type"], answer["error_code"]
 
 
-def test_every_answer_has_plaids_shape(bank: RunningBank) -> None:
+@pytest.fixture
+def waiting_bank() -> Iterator[RunningBank]:
+    """A bank whose histories come when they are asked for, and not before."""
+    with running_bank(initial_s=3600, historical_s=3600) as running:
+        yield running
+
+
+def test_every_answer_has_plaids_shape(waiting_bank: RunningBank) -> None:
     plaid_shapes.needed()
+    bank = waiting_bank
     seen: set[str] = set()
 
     def good(path: str, **body: Any) -> dict[str, Any]:

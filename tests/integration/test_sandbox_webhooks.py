@@ -117,7 +117,7 @@ def test_a_day_of_refusals_is_seven_tries() -> None:
 
 
 def test_who_refuses_nearly_everything_is_not_tried_again() -> None:
-    with receiver() as hook, running_bank() as bank:
+    with receiver() as hook, running_bank(Pace(first_retry_s=3600)) as bank:
         hook.answers += [500] * 100
         made = bank.link(webhook=hook.url, living=False)
         for _ in range(58):

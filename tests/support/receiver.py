@@ -22,14 +22,17 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     """A receiver on a free port."""
     made = Receiver()
+    one_by_one = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.arrived.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(made.answers.pop(0) if made.answers else 200)
+            with one_by_one:
+                made.arrived.append(({name.lower(): value for name, value in self.headers.items()}, body))
+                status = made.answers.pop(0) if made.answers else 200
+            self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
