@@ -27,9 +27,13 @@ create table if not exists syncdesk.migrations (
     applied_at timestamptz not null default clock_timestamp()
 );
 """
-#: Ends every migration, so that what a later file adds is closed as well, and seen by a project's REST API.
+#: Ends every migration, so that what a later file adds is closed as well, counts in UTC, and is seen by a project's
+#: REST API.
 CLOSE = """
 do $$ begin if to_regprocedure('syncdesk.secure()') is not null then perform syncdesk.secure(); end if; end $$;
+do $$ begin
+    if to_regprocedure('syncdesk.count_in_utc()') is not null then perform syncdesk.count_in_utc(); end if;
+end $$;
 notify pgrst, 'reload schema';
 """
 #: Two that migrate at once: the one that comes second finds the other's schema in its way, and looks again.

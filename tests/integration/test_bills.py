@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 
+from engine import clock
 from engine.api import types_bills
 from engine.cli.main import build_parser, run
 from engine.errors import Conflict, NotFound, UsageError
@@ -19,6 +21,7 @@ from engine.matching import periods
 from engine.matching.types import Bill, MatchInputs
 from engine.store import Transport
 from engine.sync.rematch import bill_detail, load, rematch
+from tests.conftest import Backend
 from tests.support.days import ago, today
 
 pytestmark = pytest.mark.usefixtures("one_day")
@@ -128,6 +131,22 @@ def test_an_overdue_bill_says_why_the_nearest_payments_did_not_match(any_store: 
     verdicts = {line.feature: line.fits for line in detail.nearest[0].evidence}
     assert verdicts["amount"] is False
     assert verdicts["date"] is True
+
+
+def test_days_are_those_of_utc_in_a_database_of_any_zone(
+    request: pytest.FixtureRequest, any_backend: Backend, any_database_url: str
+) -> None:
+    elsewhere = "Etc/GMT-14" if clock.now().hour >= 12 else "Etc/GMT+12"  # where it is another day now
+    with psycopg.connect(any_database_url, autocommit=True) as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("alter database {} set timezone to {}").format(name, sql.Literal(elsewhere)))
+    bank = Bank(any_database_url)
+    assert bank.value("select current_date::text") != ago(0)
+    bank.pay("Old thing", "1.00", 100)
+    store: Transport = request.getfixturevalue("any_store")
+    made = put(store, bill("Water works", "45.00", 10))
+    assert bill_detail(store, made["id"]).bill.days_late == 10
+    bank.connection.close()
 
 
 def test_a_rejected_pair_is_never_proposed_again_and_undo_brings_it_back(any_store: Transport, bank: Bank) -> None:

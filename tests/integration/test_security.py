@@ -159,6 +159,7 @@ def test_every_function_of_the_api_is_built_alike(admin: psycopg.Connection[Any]
         assert definer, f"{signature} must be security definer"
         assert 'search_path=""' in config, f"{signature} must set search_path = ''"
         assert "statement_timeout=" in config, f"{signature} must set its statement_timeout"
+        assert "TimeZone=UTC" in config, f"{signature} must count days in UTC"
         assert returns == "jsonb", f"{signature} must return one jsonb"
 
 
