@@ -86,7 +86,7 @@ class Cluster:
 def sweep() -> None:
     """End and remove the servers that a killed test run left behind; nobody else would."""
     for owner in Path(memory_folder() or tempfile.gettempdir()).glob("syncdesk-test-*/owner"):
-        with contextlib.suppress(FileNotFoundError):  # another run sweeps as well
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # swept by another run, or another user's
             pid, started = owner.read_text().split()
             if running(int(pid), float(started)) is None:
                 record = read_record(postgres.record_file(Profile("left", owner.parent)))
