@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -45,14 +45,15 @@ HERE = -1
 """Among the steps of a moment: the item whose run came by."""
 Step = tuple[Any, ...]
 
-_PASSES = """
-    update syncdesk.item_leases set expires_at = expires_at - %(by)s;
-    update syncdesk.items set last_success_at = last_success_at - %(by)s, wanted_at = wanted_at - %(by)s,
-        last_attempt_at = last_attempt_at - %(by)s, next_probe_at = next_probe_at - %(by)s;
-    update syncdesk.sync_runs set started_at = started_at - %(by)s, parked_at = parked_at - %(by)s
-        where state = 'running';
-    update syncdesk.failure_group_items set last_seen = last_seen - %(by)s;
-"""
+#: Each by itself: a run that is under way in another thread holds these in an order of its own.
+_PASSES: tuple[LiteralString, ...] = (
+    "update syncdesk.item_leases set expires_at = expires_at - %s",
+    "update syncdesk.items set last_success_at = last_success_at - d, wanted_at = wanted_at - d,"
+    " last_attempt_at = last_attempt_at - d, next_probe_at = next_probe_at - d from (select %s::interval as d) by_",
+    "update syncdesk.sync_runs set started_at = started_at - d, parked_at = parked_at - d"
+    " from (select %s::interval as d) by_ where state = 'running'",
+    "update syncdesk.failure_group_items set last_seen = last_seen - %s",
+)
 
 
 @dataclass
@@ -315,8 +316,9 @@ class History:
             client.delete(key)
         client.delete(keys.prefix + "buckets")
         client.delete(keys.reconciled)
-        with psycopg.connect(self.shared.database_url) as connection, psycopg.ClientCursor(connection) as cursor:
-            cursor.execute(_PASSES, {"by": timedelta(seconds=seconds)})
+        with psycopg.connect(self.shared.database_url, autocommit=True) as connection:
+            for statement in _PASSES:
+                connection.execute(statement, [timedelta(seconds=seconds)])
 
     # ------------------------------------------------------------ workers
 
@@ -333,11 +335,12 @@ class History:
         wire = Wire(self.shared.store, self.shared.database_url, fault[1:] if kind == "store" else None)  # type: ignore[arg-type]
         wire.moments = Moments(moments, lambda steps: self._meanwhile(steps, wire))
         again = [False]
+        window = Window(self.shared.plaid, wire)
         process = Process(
             self.world,
             name,
             wire,
-            Window(self.shared.plaid, wire),
+            window,
             self.shared.given,
             self.shared.leases,
             lambda: again.__setitem__(0, True),
@@ -350,6 +353,7 @@ class History:
             if freed:
                 self._free(name)
         finally:
+            window.rest()
             process.close()
         if again[0] and not wire.dead:
             self.reconcile()

@@ -159,14 +159,21 @@ class Window:
 
     def __init__(self, plaid: PlaidClient, wire: Wire) -> None:
         self._plaid, self._wire = plaid, wire
+        self._threads: set[threading.Thread] = set()
 
     def transactions_sync(self, token: str, cursor: str | None) -> bytes:
+        self._threads.add(threading.current_thread())
         if self._wire.dead:
             raise Cut
         self._wire.moments.at("before page")
         page = self._plaid.transactions_sync(token, cursor, count=PAGE)
         self._wire.moments.at("after page")
         return page
+
+    def rest(self) -> None:
+        """Wait for the page that a run fetched ahead and then had no use for: what happens meanwhile is not over."""
+        for thread in self._threads - {threading.current_thread()}:
+            thread.join()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plaid, name)
