@@ -83,7 +83,8 @@ def _ready_after(made: Engine) -> float:
 
 def _healthy(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{url}/health", timeout=2) as answer:
             json.loads(answer.read())
             return bool(answer.status == 200)
     except (OSError, ValueError, urllib.error.URLError):

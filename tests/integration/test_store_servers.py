@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -84,7 +85,7 @@ def test_it_asks_for_the_password_and_its_socket_is_closed_to_others(profile: Pr
     database.start()
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(database.url.replace(":", ":wrong", 2).replace(":wrong//", "://", 1))
-    folder = next((profile.root / "pg").resolve().glob("socket"))
+    folder = Path(parse_qs(urlsplit(database.url).query)["host"][0])  # elsewhere where the profile's path is long
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((profile.root / "database.json").stat().st_mode) == 0o600
     assert query(database.url, "show listen_addresses") == ""
@@ -127,10 +128,10 @@ def test_a_stale_pid_that_belongs_to_another_program_is_no_obstacle(profile: Pro
     content = (data / "postmaster.pid").read_text()
     kill(database.pid)
     owner = data.stat()
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
     apart = {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 else {}
     # The account itself may have no way to the virtual environment's interpreter; any program of its own will do.
-    other = subprocess.Popen(["/bin/sleep", "60"] if apart else command, **apart)  # type: ignore[arg-type]
+    other = subprocess.Popen(["/bin/sleep", "600"] if apart else command, **apart)  # type: ignore[arg-type]
     try:
         write_pid_file(data, other.pid, content)
         database.start()

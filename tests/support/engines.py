@@ -38,7 +38,8 @@ ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events",
 def health(url: str) -> int:
     """The status that ``/health`` of the listener at ``url`` answers with."""
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=20) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"{url}/health", timeout=20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refusal:
         refusal.close()
