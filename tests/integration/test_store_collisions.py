@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psutil
 import psycopg
 import pytest
 
@@ -16,7 +15,7 @@ from engine.host.postgres import Postgres
 from engine.store import Transport
 from engine.store.direct import Direct
 from tests.conftest import BACKENDS
-from tests.support import stopped
+from tests.support import servers, stopped
 from tests.support.scripted_plaid import ScriptedPlaid, page, transaction
 from tests.support.syncing import World, deps
 from tests.support.wait import until
@@ -84,7 +83,8 @@ def test_a_deadlock_is_repeated_and_both_calls_are_done(store_with: Transport, a
     )
     assert answers == [1, 1]
     assert look(any_database_url, "select n from public.t_rows order by id") == [(2,), (2,)]
-    assert look(any_database_url, "select last_value from public.t_calls") == [(3,)]  # there was a deadlock
+    ((calls,),) = look(any_database_url, "select last_value from public.t_calls")
+    assert calls > 2  # there was a deadlock: one, or another where the repeat comes before the one that it let go
 
 
 @both_doors
@@ -187,9 +187,7 @@ def test_a_database_that_starts_anew_between_two_pages(
 
 def restart(server: Postgres, how: str) -> None:
     if how == "killed":
-        assert server.pid
-        psutil.Process(server.pid).kill()
-        until(lambda: not server.alive())
+        servers.kill(server.pid)
     else:
         server.stop()
     server.start()

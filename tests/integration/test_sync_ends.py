@@ -133,12 +133,16 @@ def test_a_refusal_for_a_limit_slows_everyone_down(
     scripted_bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
     with pytest.raises(RateLimited):
         world.run("link")
-    assert 1 < buckets.take(client, keys, f"item:{world.item}", made.settings.plaid_item_limit) <= 15
+
+    def shut_s(name: str, per_minute: float) -> float:
+        return max(buckets.take(client, keys, name, per_minute) for _ in range(2))  # one may go through, to try it
+
+    assert 1 < shut_s(f"item:{world.item}", made.settings.plaid_item_limit) <= 15
     assert buckets.take(client, keys, "client", limit) == 0  # it may be this item's limit alone
     scripted_bank.answer(SYNC, error("TRANSACTIONS_SYNC_LIMIT", "RATE_LIMIT_EXCEEDED"))
     with pytest.raises(RateLimited):
         World(made, database_url).link().run("link")
-    assert 1 < buckets.take(client, keys, "client", limit) <= 15
+    assert 1 < shut_s("client", limit) <= 15
     client.close()
     made.plaid.close()
 
@@ -172,7 +176,7 @@ def test_a_commit_that_ends_the_installs_trouble_waits_for_no_other_commit(
         commit.execute("select from syncdesk.items where id = %s for no key update", [other.item])
         run = threading.Thread(target=lambda: states.append(world.run("link").state))
         run.start()
-        run.join(15)
+        run.join(60)
         waited = run.is_alive()
         commit.rollback()
     run.join(30)
