@@ -77,6 +77,8 @@ def throw_away(
             finally:
                 stopped.set()
                 thread.join(10)
+                if thread.is_alive():
+                    failed.append(StartError("The engine ended before the demo did."))
     finally:
         postgres.forget(profile)
         shutil.rmtree(root, ignore_errors=True)
