@@ -113,3 +113,20 @@ class Paged(Rows):
         if self._again:
             release, self._again, self._release = self._release, False, False
             self.refresh(release)
+
+
+class Continued(Rows):
+    """Rows that a page makes of those of ``source``: scrolled to their end, they have it fetch its next page."""
+
+    def __init__(
+        self, source: Paged, key: Callable[[Any], str], sentence: Callable[[Any], str], parent: QObject | None = None
+    ) -> None:
+        super().__init__(key, sentence, parent)
+        self._source = source
+
+    def canFetchMore(self, parent: Index = _NONE) -> bool:
+        return not parent.isValid() and self._source.canFetchMore()
+
+    def fetchMore(self, parent: Index = _NONE) -> None:
+        if not parent.isValid():
+            self._source.fetchMore()

@@ -20,8 +20,7 @@ from gui.kit.columns import Head, RowButton
 from gui.kit.field import SearchField
 from gui.kit.listview import List
 from gui.linking import MENDS, NEW, Linking
-from gui.models.paged import Paged
-from gui.models.rows import Rows
+from gui.models.paged import Continued, Paged
 from gui.pages import jobs_rows as rows
 from gui.pages.base import Listing, ListPage, Tools, explain
 from gui.pages.jobs_bulk import Bulks, BulkStrip
@@ -73,8 +72,16 @@ class JobsPage(ListPage):
         self.queue = Drop(QUEUES, "", "Queue")
         self.view = Drop([("cause", "By cause"), ("job", "One by one")], "cause", "View of failed jobs")
         self.span = Segments(SPANS, "24h", "Span of the causes")
-        self.causes = Rows(rows.key, rows.sentence, self)
-        self.groups = Query(desk.client, types_jobs.FailureGroups, path("failures", span="24h"), self)
+        self.groups = Paged(
+            desk.client,
+            types_jobs.FailureGroups,
+            lambda after, limit: path("failures", span=self.span.current, after=after, limit=limit),
+            lambda page: page.groups,
+            lambda group: group.fingerprint,
+            lambda group: group.title,
+            self,
+        )
+        self.causes = Continued(self.groups, rows.key, rows.sentence, self)
         self.kept = Query(desk.client, types_jobs.JobPage, path("jobs", state="failed", limit=1), self)
         self.jobs = Paged(
             desk.client,
@@ -125,10 +132,10 @@ class JobsPage(ListPage):
         self.tabs.chosen.connect(self._filters_changed)
         self.queue.chosen.connect(self._filters_changed)
         self.view.chosen.connect(self._filters_changed)
-        self.span.chosen.connect(lambda span: self.groups.ask(path("failures", span=span)))
+        self.span.chosen.connect(lambda _span: self.groups.restart())
         self.search.textChanged.connect(lambda _text: self._typed.start())
         self._typed.timeout.connect(self._filters_changed)
-        self.groups.arrived.connect(lambda _groups: self._show_causes())
+        self.groups.answered.connect(lambda _page: self._show_causes())
         self.groups.failed.connect(self._cannot)
         self.kept.arrived.connect(self._counts)
         self.jobs.answered.connect(self._page_came)
@@ -234,7 +241,7 @@ class JobsPage(ListPage):
             return
         self.strip.refresh()
         if self._causes_shown:
-            if self.groups.data is None:
+            if not self.groups.loaded:
                 self.cause_list.wait()
             self.groups.refresh()
             self.kept.refresh()
@@ -326,12 +333,11 @@ class JobsPage(ListPage):
     # ------------------------------------------------------------ causes
 
     def _show_causes(self) -> None:
-        groups: types_jobs.FailureGroups | None = self.groups.data
-        if groups is None:
+        if not self.groups.loaded:
             return
         self.cause_list.ready()
         shown: list[rows.Row] = []
-        for group in groups.groups:
+        for group in self.groups.rows:
             opened = group.fingerprint in self._opened
             shown.append(rows.CauseRow(group, opened))
             page = self._found.get(group.fingerprint) if opened else None
@@ -347,9 +353,9 @@ class JobsPage(ListPage):
         self._say_causes()
 
     def _say_causes(self) -> None:
-        groups: types_jobs.FailureGroups | None = self.groups.data
-        if groups is not None and self._causes_shown:
-            causes = words.plural(len(groups.groups), "cause")
+        if self.groups.loaded and self._causes_shown:
+            number = len(self.groups.rows)
+            causes = words.plural(number, "cause") if self.groups.complete else f"{words.count(number)}+ causes"
             self.counts.say(f"{words.plural(self._failed, 'failed job')}, {causes}")
 
     def _fetch_group(self, fingerprint: str) -> None:

@@ -124,6 +124,7 @@ PICTURES = [
     ),
     Picture("jobs-empty", "normal", "jobs"),
     Picture("jobs-full", "full", "jobs", "all", then=_scrolled),
+    Picture("jobs-causes", "full", "jobs"),
     Picture("jobs-narrow", "trouble", "jobs", size=(960, 600), then=_open_cause),
     Picture("jobs-unreachable", "trouble", "jobs", down=True),
     Picture("banks", "trouble", "banks", then=_first("view")),

@@ -59,7 +59,7 @@ class World:
             "/api/overview": lambda _q: self.overview(),
             "/api/chart": lambda q: self.chart(q.get("span", "24h")),
             "/api/notices": lambda _q: types_operation.Notices([]),
-            "/api/failures": lambda _q: types_jobs.FailureGroups(self.groups()),
+            "/api/failures": self.failures,
             "/api/jobs": self.jobs,
             "/api/bulks": lambda _q: types_bulk.BulkPage(self.bulks),
             "/api/bulks/preview": lambda _q: self.preview(),
@@ -194,6 +194,18 @@ class World:
         if self.scene == "empty":
             counts = dict.fromkeys(counts, 0)
         return types_jobs.JobPage(rows, counts, str(end) if end < most else None)
+
+    def failures(self, query: dict[str, str]) -> types_jobs.FailureGroups:
+        groups = self.groups()
+        if self.scene == "full":
+            groups += [
+                types_jobs.FailureGroup(f"more{place}", 1, "INSTITUTION_DOWN", f"Bank {place} is down", "", "Retry", 1,
+                                        1, 1, at(9000 + place), at(9000 + place), [0] * 23 + [1], 1)
+                for place in range(335)
+            ]  # fmt: skip
+        start = int(query.get("after") or 0)
+        end = min(start + int(query["limit"]), len(groups))
+        return types_jobs.FailureGroups(groups[start:end], str(end) if end < len(groups) else None)
 
     def groups(self) -> list[types_jobs.FailureGroup]:
         if not self.trouble:
