@@ -73,14 +73,25 @@ class Cluster:
     def fresh(self, template: str = TEMPLATE) -> Iterator[str]:
         """A database made from the template; dropped at the end with whoever is still connected."""
         name = f"test_{next(_names)}"
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            words = sql.Identifier(name), sql.Identifier(template)
-            connection.execute(sql.SQL("create database {} template {} strategy wal_log").format(*words))
+        words = sql.Identifier(name), sql.Identifier(template)
+        self._change(sql.SQL("create database {} template {} strategy wal_log").format(*words))
         try:
             yield self.url(name)
         finally:
-            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-                connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+            self._change(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+    def _change(self, statement: sql.Composed) -> None:
+        """Make or drop a database. Whoever still leaves it may need more than the five seconds that Postgres waits."""
+
+        def changed() -> bool:
+            try:
+                connection.execute(statement)
+            except psycopg.errors.ObjectInUse:
+                return False
+            return True
+
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            until(changed, 60, "a database that nobody is in")
 
 
 def sweep() -> None:
