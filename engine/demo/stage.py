@@ -44,8 +44,8 @@ def throw_away(
     ``extra``: further settings by their environment names. ``born`` hears of the profile before the engine
     starts. ``ended`` is set when the engine has ended, for work that waits for that.
 
-    The engine is this process's own: where the process is killed, its keeper ends every part, and the
-    next demo removes the folder.
+    The engine is this process's own: where the process is killed, its keeper ends every part, and a
+    later demo removes the folder.
 
     Raises:
         SyncdeskError: the engine did not start, or what ``work`` raised.
@@ -130,9 +130,8 @@ def sweep() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = filelock.FileLock(Profile(folder.name, folder).lock_file)
         try:
-            young = clock.now().timestamp() - folder.stat().st_mtime < _YOUNG_S
-            if young and not Path(lock.lock_file).exists():
-                continue  # another demo is making it right now
+            if clock.now().timestamp() - folder.stat().st_mtime < _YOUNG_S:
+                continue  # another demo may be about to take its lock, and must find it free
             with lock.acquire(timeout=0):
                 pass
         except (filelock.Timeout, OSError):

@@ -43,13 +43,16 @@ def test_two_demos_at_once_come_true_and_leave_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_demo_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_demo_left_is_removed_by_a_later_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killed, young, running = (Path(tempfile.mkdtemp(prefix=PREFIX)) for _ in range(3))
+    killed, young, starting, running = (Path(tempfile.mkdtemp(prefix=PREFIX)) for _ in range(4))
+    (starting / "engine.lock").touch()  # what a demo has between making its lock's file and locking it
     long_ago = clock.now().timestamp() - 3600
-    os.utime(killed, (long_ago, long_ago))
     with filelock.FileLock(running / "engine.lock"):
+        for folder in (killed, running):
+            os.utime(folder, (long_ago, long_ago))
         sweep()
     assert not killed.exists()
     assert young.exists()
+    assert starting.exists()
     assert running.exists()
