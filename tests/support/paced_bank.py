@@ -12,8 +12,9 @@ import json
 import sys
 import time
 from collections import defaultdict, deque
-from datetime import date
 from typing import Any
+
+from tests.support import days
 
 
 class PacedBank:
@@ -70,7 +71,7 @@ class PacedBank:
 
 def _page(token: str, number: int) -> dict[str, Any]:
     row = {
-        "transaction_id": f"{token}-{number}", "account_id": "acc", "amount": 5.25, "date": str(date.today()),
+        "transaction_id": f"{token}-{number}", "account_id": "acc", "amount": 5.25, "date": days.ago(0),
         "name": "SHOP", "pending": False, "iso_currency_code": "USD",
     }  # fmt: skip
     return {
