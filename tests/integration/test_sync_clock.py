@@ -50,7 +50,7 @@ def linked(store: Transport, database_url: str) -> Iterator[World]:
 
 def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_up(linked: World) -> None:
     call = linked.deps.store.call
-    claim = {"item": linked.item, "job": "j", "trigger": "link", "correlation": "c", "lease_ms": 8000}
+    claim = {"item": linked.item, "job": "j", "trigger": "link", "correlation": "c", "lease_ms": 60_000}
     assert call("sync_claim", run=str(uuid.uuid4()), owner="dead/1", **claim)["status"] == "claimed"
     assert call("sync_claim", run=str(uuid.uuid4()), owner="other/1", **claim)["status"] == "busy"
     assert call("unfinished")["items"] == []
@@ -61,10 +61,10 @@ def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_up(linked: World) -> Non
 
 def test_a_scheduler_that_died_ahead_of_time_is_followed_at_once(linked: World) -> None:
     call = linked.deps.store.call
-    assert call("named_lease_claim", name="scheduler", owner="dead", ttl_s=10)["held"]
-    assert not call("named_lease_claim", name="scheduler", owner="next", ttl_s=10)["held"]
+    assert call("named_lease_claim", name="scheduler", owner="dead", ttl_s=60)["held"]
+    assert not call("named_lease_claim", name="scheduler", owner="next", ttl_s=60)["held"]
     linked.execute("update syncdesk.named_leases set expires_at = expires_at + interval '1 hour'")
-    assert call("named_lease_claim", name="scheduler", owner="next", ttl_s=10)["held"]
+    assert call("named_lease_claim", name="scheduler", owner="next", ttl_s=60)["held"]
 
 
 def test_looks_that_were_put_off_by_a_clock_ahead_are_due(linked: World) -> None:

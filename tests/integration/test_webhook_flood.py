@@ -69,7 +69,7 @@ def forgers(replay: bytes) -> list[Forger]:
         lambda n: request(unsigned),
         lambda n: request(public_as_secret() if n < 3 else unsigned),
         lambda n: request(signed(age_s=301 + n)),
-        lambda n: request(signed(age_s=-120)),
+        lambda n: request(signed(age_s=-3600)),
         lambda n: request(signed(kid=f"invented-{n}")),
         lambda n: request(good[: random.randrange(len(good))]),
         lambda n: request(good + "A"),

@@ -94,5 +94,5 @@ def running_bank(pace: Pace | None = None, **options: Any) -> Iterator[RunningBa
     finally:
         client.close()
         running.should_exit = True
-        thread.join(10)
+        thread.join(30)
         listening.close()

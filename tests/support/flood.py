@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -35,26 +34,26 @@ class Answers:
 @contextmanager
 def api_process(folder: Path, **environment: str) -> Iterator[tuple[int, psutil.Process]]:
     """``syncdeskctl api`` on a profile folder: the public port, and the process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environ = clean_environment(SYNCDESK_PROFILE=str(folder), API_PORT=str(port), **environment)
-    with open(folder / "api.out", "ab") as output:
+    environ = clean_environment(SYNCDESK_PROFILE=str(folder), **environment)
+    with open(folder / "api.out", "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "scheduler.command", "api"],
             cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
     try:
-        until(lambda: _listens(port), 60)
+        port = until(lambda: _port(folder / "api.out", process), 60, "a listener")
         yield port, psutil.Process(process.pid)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+def _port(output: Path, process: subprocess.Popen[bytes]) -> int | None:
+    """The port that it says it listens on."""
+    said = output.read_text()
+    assert process.poll() is None, said
+    found = re.search(r"Ready: webhooks at http://127\.0\.0\.1:(\d+),", said)
+    return int(found[1]) if found else None
 
 
 async def send(port: int, requests: Sequence[tuple[bytes, bool]], a_second: float) -> Answers:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +16,6 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from engine.host import binaries
-from engine.host.binaries_process import free_port
 from tests.support.wait import until
 
 
@@ -24,7 +25,7 @@ def pgbouncer(server_url: str) -> Iterator[str]:
     parts = urlsplit(server_url)
     sockets = parse_qs(parts.query)["host"][0]
     folder = Path(tempfile.mkdtemp(prefix="syncdesk-pooler-"))
-    port = free_port()
+    port = _port()
     account = binaries.account_for(folder)
     (folder / "users.txt").write_text(f'"{parts.username}" "{parts.password}"\n')
     (folder / "pgbouncer.ini").write_text(
@@ -48,13 +49,21 @@ def pgbouncer(server_url: str) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _port() -> int:
+    """A port that is free, and that the system gives nobody who asks for any."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _answers(url: str) -> bool:
     try:
-        psycopg.connect(url, connect_timeout=2).close()
+        psycopg.connect(url, connect_timeout=10).close()
     except psycopg.OperationalError:
         return False
     return True
