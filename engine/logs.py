@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,8 +91,9 @@ def logger(name: str) -> Logger:
 class Outage:
     """Tells of work that is tried again and again: once that it fails, nothing while that lasts, once that it is over.
 
-    A warning; while the database is away it is no more than a line, since others give that alarm (`engine.jobs.gate`).
-    What begins as such a line and turns out to be worse is told once more. For one thread.
+    A warning; while the database is away it is no more than a line, since others give that alarm (`engine.jobs.gate`);
+    an error that is not ours is told with its frames. What turns out to be worse than it began is told once more. For
+    one thread.
     """
 
     def __init__(self, log: Logger, words: str, over: str) -> None:
@@ -99,21 +101,29 @@ class Outage:
         self._level = logging.NOTSET
         self._began = 0.0
 
-    def failed(self, error: SyncdeskError) -> None:
+    def failed(self, error: Exception) -> None:
         """It failed, for the first time or still."""
-        level = logging.INFO if isinstance(error, StoreUnavailable) else logging.WARNING
+        level, say = _loudness(self._log, error)
         if level <= self._level:
             return
         self._began = self._began if self._level else clock.monotonic()
         self._level = level
-        say = self._log.info if level == logging.INFO else self._log.warning
-        say(self._words, code=error.code)
+        if isinstance(error, SyncdeskError):
+            say(self._words, code=error.code)
+        else:
+            say(self._words, exc_info=error)
 
     def worked(self) -> None:
         """It went well, as ever or again."""
         if self._level:
             self._log.info(self._over, after_s=round(clock.monotonic() - self._began, 1))
             self._level = logging.NOTSET
+
+
+def _loudness(log: Logger, error: Exception) -> tuple[int, Callable[..., None]]:
+    if isinstance(error, StoreUnavailable):
+        return logging.INFO, log.info
+    return (logging.WARNING, log.warning) if isinstance(error, SyncdeskError) else (logging.ERROR, log.error)
 
 
 Form = Literal["auto", "json", "text"]

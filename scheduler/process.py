@@ -68,7 +68,7 @@ class Scheduler:
         """Look, follow and run jobs until stopped; then hand the lease on."""
         self._planner.start()
         defined = False
-        outage = Outage(log, "The schedule waits for the database", "The schedule goes on")
+        outage = Outage(log, "The schedule could not be looked at", "The schedule goes on")
         try:
             while not self._stop.is_set():
                 try:
@@ -77,11 +77,10 @@ class Scheduler:
                         defined = True
                     self._look()
                     outage.worked()
-                except SyncdeskError as error:
+                except Exception as error:  # noqa: BLE001 - told; one that is a defect must not end the schedule
                     outage.failed(error)
-                    self._forget()
-                except Exception:  # a look that failed must not end the schedule
-                    log.exception("The schedule could not be looked at")
+                    if isinstance(error, SyncdeskError):
+                        self._forget()
                 self._stop.wait(LOOK_S)
         finally:
             self._end()

@@ -54,7 +54,7 @@ class BulkDriver:
                 if held:
                     self._tidy()
                 outage.worked()
-            except SyncdeskError as error:
+            except Exception as error:  # noqa: BLE001 - told; one that is a defect must not end all bulk actions
                 outage.failed(error)
                 active = False
         if held:

@@ -17,11 +17,10 @@ from engine.errors import UsageError
 from engine.queue import scripts
 from engine.queue.connection import Line, translated
 from engine.queue.consumer import Consumer
+from engine.queue.hints import ANYBODY
 from engine.queue.jobs import MAX_ARGUMENTS, Outcome, Proxy, Taken
 from engine.queue.keys import LANES, Keys
 from engine.queue.slots import Slots
-
-ANYBODY = "-"  # jobs that belong to no user share one place in the ring
 
 
 @dataclass(kw_only=True)

@@ -158,7 +158,7 @@ class Control:
     def free(self, worker_prefix: str, *, counted: bool = True) -> int:
         """Give back at once what a worker process that ended held. Answer: how many jobs.
 
-        ``worker_prefix`` is the start of its id (``engine.jobs.worker.worker_id``). ``counted``: the start took it
+        ``worker_prefix`` is the start of its id (`engine.queue.identity`). ``counted``: the start took it
         down, which a job may do three times.
 
         Raises:

@@ -14,6 +14,7 @@ from engine.queue import scripts
 from engine.queue.connection import translated
 from engine.queue.keys import LANES, QUEUES, Keys
 
+# Jobs that belong to no user share one place in the ring.
 ANYBODY: Final = "-"
 # The actor of each queue, and what its argument is called.
 TARGETS: Final = {

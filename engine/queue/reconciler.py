@@ -8,7 +8,6 @@ from typing import Any, Final
 import redis
 
 from engine.clock import monotonic
-from engine.errors import SyncdeskError
 from engine.logs import Outage, logger
 from engine.queue.connection import translated
 from engine.queue.hints import Hints
@@ -70,7 +69,7 @@ class Reconciler:
                     due = monotonic() + EVERY_S
                 self._notice_wipe()
                 outage.worked()
-            except SyncdeskError as error:
+            except Exception as error:  # noqa: BLE001 - told; one that is a defect must not end the looks
                 outage.failed(error)
                 self._now.set()  # again, without asking whose turn it is
                 stop.wait(AGAIN_S)

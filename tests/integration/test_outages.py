@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -25,13 +26,16 @@ Loop = Callable[[Bench, Any, threading.Event], None]
 
 
 class Counted:
-    """The test's store, and how often it refused."""
+    """The test's store, and how often it refused; what was not foreseen can be met in ``odd`` one of its calls."""
 
-    def __init__(self, store: Transport) -> None:
+    def __init__(self, store: Transport, odd: str = "") -> None:
         self._store = store
-        self.refused = 0
+        self.refused, self.odd = 0, odd
 
     def call(self, name: str, /, **params: Any) -> Any:
+        if name == self.odd:
+            self.refused += 1
+            raise ZeroDivisionError(name)
         try:
             return self._store.call(name, **params)
         except SyncdeskError:
@@ -61,18 +65,44 @@ def schedule(world: Bench, store: Any, stop: threading.Event) -> None:
     made.run()
 
 
-@pytest.mark.parametrize(
+LOOPS = pytest.mark.parametrize(
     ("loop", "function", "words", "over"),
     [
         (reconciler, "unfinished", "Unfinished work could not be looked up", "Unfinished work is looked up again"),
         (bulk, "bulk_step", "A step of the bulk actions failed", "The bulk actions go on"),
-        (schedule, "schedule_poll", "The schedule waits for the database", "The schedule goes on"),
+        (schedule, "schedule_poll", "The schedule could not be looked at", "The schedule goes on"),
     ],
     ids=["reconciler", "bulk", "schedule"],
 )
+
+
+def levels(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
+    return [record.levelname for record in list(caplog.records) if record.getMessage() == words]
+
+
+@contextmanager
+def running(loop: Loop, world: Bench, store: Counted) -> Iterator[None]:
+    """One of the loops in a thread of its own, until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=loop, args=(world, store, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def world(redis_url: str, namespace: str) -> Iterator[Bench]:
+    with bench(redis_url, namespace) as made:
+        yield made
+
+
+@LOOPS
 def test_one_warning_an_outage(
-    redis_url: str,
-    namespace: str,
+    world: Bench,
     store: Transport,
     database_url: str,
     caplog: pytest.LogCaptureFixture,
@@ -82,23 +112,29 @@ def test_one_warning_an_outage(
     over: str,
 ) -> None:
     caplog.set_level("INFO", "syncdesk")
-    counted, stop = Counted(store), threading.Event()
-
-    def said(text: str) -> list[str]:
-        return [record.levelname for record in caplog.records if record.getMessage() == text]
-
-    with bench(redis_url, namespace) as world, psycopg.connect(database_url, autocommit=True) as link:
+    counted = Counted(store)
+    with psycopg.connect(database_url, autocommit=True) as link:
         link.execute(f"alter function public.syncdesk_{function} rename to away".encode())
-        thread = threading.Thread(target=loop, args=(world, counted, stop))
-        thread.start()
-        try:
+        with running(loop, world, counted):
             until(lambda: counted.refused >= 2, 60, what="two refusals")
             link.execute(f"alter function public.away rename to syncdesk_{function}".encode())
-            until(lambda: said(over), 60, what="the end")
-        finally:
-            stop.set()
-            thread.join(20)
-        assert not thread.is_alive()
-    assert said(words) == ["WARNING"]
-    assert said(over) == ["INFO"]
+            until(lambda: levels(caplog, over), 60, what="the end")
+    assert levels(caplog, words) == ["WARNING"]
+    assert levels(caplog, over) == ["INFO"]
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [words]
+
+
+@LOOPS
+def test_a_defect_is_told_once_with_its_place_and_ends_nothing(
+    world: Bench, store: Transport, caplog: pytest.LogCaptureFixture, loop: Loop, function: str, words: str, over: str
+) -> None:
+    caplog.set_level("INFO", "syncdesk")
+    counted = Counted(store, odd=function)
+    with running(loop, world, counted):
+        until(lambda: counted.refused >= 2, 60, what="two failures")
+        counted.odd = ""
+        until(lambda: levels(caplog, over), 60, what="the end")
+    (told,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (told.levelname, told.getMessage()) == ("ERROR", words)
+    assert told.facts["error"] == "ZeroDivisionError"  # type: ignore[attr-defined]
+    assert "test_outages.py" in told.facts["frames"]  # type: ignore[attr-defined]

@@ -66,9 +66,20 @@ def notices() -> set[str]:
     return found
 
 
+def outages() -> set[str]:
+    """What `engine.logs.Outage` is given to tell: an error where the failure is none of ours."""
+    return {
+        words
+        for tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Outage"
+        if (words := text(node.args[1]))
+    }
+
+
 def error_lines() -> set[str]:
     """Fixed words of log lines at level error."""
-    return {
+    return outages() | {
         words
         for name in ("error", "exception")
         for call in calls(name)
