@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from engine.cli import common
+from engine.cli import common, streams
 from engine.cli.main import build_parser, guard, run
 
 
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``syncdeskctl``."""
     if arguments is None:  # a process of its own
         guard()
+        streams.complete()
     parser, commands = build_parser()
     scheduler = commands.add_parser("scheduler", help="the schedule alone: backup sync, retention, health checks")
     scheduler.set_defaults(run=_scheduler)

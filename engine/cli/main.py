@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from engine.cli import streams
 from engine.errors import SyncdeskError
 
 
@@ -68,7 +69,9 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     if args.profile:
         os.environ["SYNCDESK_PROFILE"] = args.profile  # children of this process work on the same profile
     try:
-        return int(args.run(args))
+        return streams.finish(int(args.run(args)))
+    except BrokenPipeError:
+        return streams.cut()
     except SyncdeskError as error:
         if getattr(args, "json", False):
             print(json.dumps({"ok": False, "code": error.code, "message": error.message}))

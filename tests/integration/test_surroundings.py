@@ -1,14 +1,21 @@
-"""Whatever the caller's environment says of other databases and of proxies, an engine finds its own parts."""
+"""What the caller's surroundings may be: variables for other databases and proxies, streams that are closed."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from engine import launch
+from engine.cli import streams
 from tests.support.bank import RunningBank
-from tests.support.engines import engine
+from tests.support.engines import clean_environment, engine
 
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 #: For libpq, as a person's shell may have them for another database. Nothing of it is there.
 OTHER_DATABASE = {
     "PGHOSTADDR": "127.0.0.9",
@@ -37,3 +44,35 @@ def test_an_engine_heeds_neither_other_databases_nor_proxies(bank: RunningBank) 
         assert kept.returncode == 0, kept.stderr
         checks = {row["name"]: row["state"] for row in json.loads(made.run("doctor", "--json").stdout)["checks"]}
         assert {state for state in checks.values() if state == "fail"} == set(), checks
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes streams by a POSIX shell")
+@pytest.mark.parametrize(
+    ("command", "closed", "code", "said"),
+    [
+        ("db sql", ">&-", 0, ""),
+        ("status --json", "<&- >&- 2>&-", 0, ""),
+        ("secrets set CRON_SECRET", "<&-", 2, "The value is empty"),
+        pytest.param("doctor", ">/dev/full", 1, "The answer cannot be written", marks=FULL),
+    ],
+)
+def test_streams_that_are_closed(command: str, closed: str, code: int, said: str, tmp_path: Path) -> None:
+    line = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *launch.self_command(command.split())]
+    done = subprocess.run(line, env=_environment(tmp_path), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "nobody caught" not in done.stderr
+
+
+def test_a_reader_that_has_enough(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with os.fdopen(theirs, "wb") as pipe:
+        line = launch.self_command(["db", "sql"])
+        done = subprocess.run(line, env=_environment(tmp_path), stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (streams.CUT, "")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    given = clean_environment(SYNCDESK_PROFILE=str(folder), PYTHONUNBUFFERED="")
+    return launch.self_environment(given)
