@@ -30,7 +30,7 @@ def pgbouncer(server_url: str) -> Iterator[str]:
     (folder / "users.txt").write_text(f'"{parts.username}" "{parts.password}"\n')
     (folder / "pgbouncer.ini").write_text(
         "[databases]\n"
-        f"* = host={sockets} port=5432\n"
+        f"* = host='{sockets}' port=5432\n"
         "[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"auth_type = scram-sha-256\nauth_file = {folder}/users.txt\n"

@@ -128,7 +128,7 @@ class Redis7(Valkey):
         if self._tls_port is None:
             self._tls_port = free_port()
         made = self.authority
-        tls = f"tls-port {self._tls_port}\ntls-cert-file {made.cert}\ntls-key-file {made.key}\n"
-        tls += f"tls-ca-cert-file {made.ca}\ntls-auth-clients no\n"
+        tls = f'tls-port {self._tls_port}\ntls-cert-file "{made.cert}"\ntls-key-file "{made.key}"\n'
+        tls += f'tls-ca-cert-file "{made.ca}"\ntls-auth-clients no\n'
         cluster = f"cluster-enabled yes\ncluster-port {free_port()}\n" if self._cluster else ""
         return super()._config() + tls + f"user {self.user_rule}\n" + cluster + self._more
