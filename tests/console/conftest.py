@@ -29,7 +29,7 @@ FAST = {
     "SYNCDESK_BACKOFF_FACTOR": "1",
     "SYNCDESK_BACKOFF_JITTER": "0",
     "SYNCDESK_BACKUP_EVERY_S": "3600",
-    "SYNCDESK_BULK_HOLD_S": "4",
+    "SYNCDESK_BULK_HOLD_S": "60",  # tests decide themselves when it is over: `World.release`
 }
 BANKS = {"lakeside": "ins_900001", "harborview": "ins_900002"}
 WAIT_MS = 60_000
@@ -103,6 +103,12 @@ class World:
                     user="Kim",
                 ),
             )
+
+    def release(self) -> None:
+        """Begin the bulk action that is held, as when its seconds have passed."""
+        held = "update syncdesk.bulks set release_at = clock_timestamp() where state = 'held' returning true"
+        with Ledger(self.engine.profile) as ledger:
+            until(lambda: ledger.one(held), what="a bulk action that is held")
 
     def fail(self, name: str) -> types_jobs.Job:
         """Have a sync of a bank fail for good, however often it is tried early; returns the failed job."""

@@ -131,7 +131,7 @@ def test_a_cause_is_retried_as_a_whole_by_its_button(console: Shell, world: Worl
     cause = cause_of(page, job, qtbot)
     click_row(qtbot, page.cause_list, cause, "cure")
     wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("1 job starts in"))
-    wait(qtbot, lambda: console.toast.words == "1 job runs again in 4 s.")
+    wait(qtbot, lambda: console.toast.words == "1 job runs again in 60 s.")
     click(qtbot, page.strip.button)
     wait(qtbot, lambda: console.toast.words == "Undone: 1 job left as it was.")
     wait(qtbot, lambda: not page.strip.isVisible())
@@ -139,7 +139,9 @@ def test_a_cause_is_retried_as_a_whole_by_its_button(console: Shell, world: Worl
         assert client.get(f"jobs/{job.id}", types_jobs.JobDetail).job.state == "failed"
 
     click_row(qtbot, page.cause_list, cause, "cure")
-    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text() == "Retried 1 job")
+    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("1 job starts in"))
+    world.release()
+    wait(qtbot, lambda: page.strip.title.text() == "Retried 1 job")
     assert page.strip.progress.text() == "1 done, 0 skipped, 0 failed"
     wait(qtbot, lambda: page.causes.find(cause) < 0 or page.causes.get(cause).group.open_jobs == 0)
     wait(qtbot, lambda: world.item("lakeside").state == "healthy")
@@ -164,7 +166,9 @@ def test_all_failed_jobs_are_discarded_after_a_question_with_their_number(
         number = client.get("jobs", types_jobs.JobPage, state="failed").counts["failed"]
     assert words == f"Discard {number} job{'' if number == 1 else 's'}"
     click(qtbot, page.bulks.dialog.yes)
-    wait(qtbot, lambda: page.strip.isVisible() and page.strip.title.text().startswith("Discarded"))
+    wait(qtbot, page.strip.isVisible)
+    world.release()
+    wait(qtbot, lambda: page.strip.title.text().startswith("Discarded"))
     with world.client() as client:
         assert client.get("jobs", types_jobs.JobPage, state="failed").counts["failed"] == 0
         assert client.get(f"jobs/{job.id}", types_jobs.JobDetail).job.state == "discarded"
@@ -208,6 +212,8 @@ def test_a_muted_cause_is_in_no_badge(console: Shell, world: World, qtbot: QtBot
     page._press(cause, "mute")
     wait(qtbot, lambda: not page.causes.get(cause).group.muted)
     page._press(cause, "cure")
+    wait(qtbot, page.strip.isVisible)
+    world.release()
     wait(qtbot, lambda: world.item("lakeside").state == "healthy" and page.strip.title.text() == "Retried 1 job")
 
 

@@ -59,6 +59,7 @@ def test_ticked_jobs_are_retried_together(console: Shell, world: World, qtbot: Q
     with world.client() as client:
         entries = client.get(f"bulks/{bulk.id}/entries", BulkEntryPage).entries
         assert {entry.job_id for entry in entries} == ids
+    world.release()
     wait(qtbot, lambda: page.strip.bulk is not None and page.strip.bulk.state == "done")
     assert page.strip.bulk is not None
     # A bank that a run of its own brought up to date meanwhile is left out.
