@@ -144,7 +144,7 @@ def test_failures_and_retries_by_kind_of_error(world: Bench, database_url: str) 
     broker = world.broker(given=settings(max_attempts=2))
 
     def fails(**_: Any) -> None:
-        raise plaid_error("INTERNAL_SERVER_ERROR", "API_ERROR", request_id="r1", http_status=500)
+        raise plaid_error("SOMETHING_NEW", "API_ERROR", request_id="r1", http_status=400)
 
     actor(broker, fails, "webhooks")
     world.work(broker)
