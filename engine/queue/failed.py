@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ from engine.errors import BrokerUnavailable
 from engine.queue.hints import Hints
 from engine.queue.ports import Store
 
+_LOOKS, _LOOK_S = 40, 0.05
+"""How often and how far apart a retry looks for the job that follows one which is still leaving the queue."""
+
 
 @dataclass(frozen=True)
 class Retried:
-    """``ids`` of the jobs that run now (empty where Redis is away: the reconciler puts them); ``skipped`` targets
-    that are gone or done."""
+    """``ids`` of the jobs that run now (empty where Redis is away: the reconciler puts them; or where the failed one
+    does not leave the queue: they follow it); ``skipped`` targets that are gone or done."""
 
     ids: list[str]
     reached: int
@@ -37,7 +41,7 @@ class FailedJobs:
             StoreUnavailable: Postgres is away; nothing was done.
         """
         row = self._store.call("jobs_failed_mark", job_id=job_id, state="retried", retried_as=None)
-        new = self._hint(row, row["correlation"])
+        new = self._follower(job_id, row)
         if new is None:
             return Retried([], 1)
         self._store.call("jobs_failed_mark", job_id=job_id, state="retried", retried_as=new)
@@ -64,6 +68,16 @@ class FailedJobs:
         )
         ids = [self._hint(row, correlation) for row in answer["targets"]]
         return Retried([found for found in ids if found], len(answer["targets"]), answer["skipped"])
+
+    def _follower(self, job_id: str, row: dict[str, Any]) -> str | None:
+        """The new job. One that failed just now may not have left the queue yet: it is followed by the new one then."""
+        pause = threading.Event()
+        for _ in range(_LOOKS):
+            new = self._hint(row, row["correlation"])
+            if new != job_id:
+                return new
+            pause.wait(_LOOK_S)
+        return None
 
     def _hint(self, row: dict[str, Any], correlation: str) -> str | None:
         try:

@@ -13,6 +13,7 @@ from engine.errors import Conflict, NotFound, StoreUnavailable
 from engine.queue import Control, FailedJobs, Hints, scripts
 from engine.queue.consumer import RECORD_AGAIN_MS
 from engine.store import Transport
+from tests.support import queue_steps
 from tests.support.failing import World
 from tests.support.jobs import USER, actor, failed, hint, item, login_required, run
 from tests.support.queue import Bench, bench, settings
@@ -101,6 +102,27 @@ def test_retry_makes_a_new_job_and_success_closes_the_group(world: Bench, store:
     until(lambda: not broker.held)
     world.flush_stats()
     assert run(database_url, "select open from syncdesk.failure_group_items") == [(False,)]
+
+
+def test_a_retry_in_the_moment_of_the_failure_is_a_job_of_its_own(
+    world: Bench, store: Transport, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.queue.failed._LOOKS", 1000)  # a test that stands still is no queue that does
+    item_id = item(database_url)
+    queue_steps.put(world, "j", key=f"transactions:{item_id}")
+    [job] = queue_steps.take(world)
+    queue_steps.settle(world, job, "final", error='{"code":"BROKEN"}')
+    World(store, database_url).fail(item_id, "j")  # recorded, and not yet out of the queue
+    told: list[str] = []
+    jobs = FailedJobs(store, Hints(world.client, world.keys))
+    asking = threading.Thread(target=lambda: told.extend(jobs.retry("j").ids))
+    asking.start()
+    until(lambda: world.fields("j").get("again_trigger") == "retry")
+    queue_steps.settle(world, job, "failed")
+    asking.join()
+    assert told == ["next-j"]
+    assert (world.state("j"), world.state("next-j")) == (None, "waiting")
+    assert store.call("job_failed_get", job_id="j")["retried_as"] == "next-j"
 
 
 def test_discard_restore_and_unknown_jobs(world: Bench, store: Transport, database_url: str) -> None:
