@@ -67,8 +67,9 @@ def _run(given: argparse.Namespace) -> int:
     _hook(window)
     window.show()
     if os.environ.get(MEASURE):
-        _measure(app, window)
-    window.desk.connection.open()
+        _measure(app, window)  # and starts no engine, which would outlive it
+    else:
+        window.desk.connection.open()
     code = app.exec()
     if demo is not None:
         demo.end()

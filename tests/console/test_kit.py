@@ -250,3 +250,4 @@ def test_the_first_window_is_measured(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
+    assert not (tmp_path / "p").exists()  # no engine was started that would outlive it
