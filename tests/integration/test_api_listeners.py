@@ -254,7 +254,7 @@ def test_a_worker_answers_for_itself(database_url: str, redis_url: str, namespac
     end = beside.serve_health(Profile("test", tmp_path), dataclasses.replace(settings, worker_health_port=port))
     url = f"http://127.0.0.1:{port}/health"
     try:
-        with httpx.Client(trust_env=False) as client:
+        with httpx.Client(trust_env=False, timeout=20) as client:
             assert client.get(url).status_code == 503
             thread.start()
             found = until(lambda: (answer := client.get(url)).status_code == 200 and answer.json(), what="its health")

@@ -182,7 +182,7 @@ def test_the_engine_works_over_tls(redis7: Redis7, database_url: str, namespace:
     services = {"DATABASE_URL": database_url, "REDIS_URL": bare, "SYNCDESK_REDIS_CA_FILE": ca}
     with engine(**NO_BANK, **services, SYNCDESK_REDIS_NAMESPACE=namespace) as made:
         made.up()
-        until(lambda: {row["state"] for row in made.look()["processes"]} == {"running"}, 20)
+        until(lambda: {row["state"] for row in made.look()["processes"]} == {"running"}, 60)
 
 
 # ---------------------------------------------------------------- while it works

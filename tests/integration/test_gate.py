@@ -51,7 +51,7 @@ def workers(world: Bench, url: str, number: int = 2) -> Iterator[list[WorkerProc
     with contextlib.ExitStack() as ends:
         made = []
         for _ in range(number):
-            store = Direct(url, connect_s=2.0)
+            store = Direct(url)
             ends.callback(store.close)
             settings = Settings(
                 redis_url=world.url,
