@@ -87,8 +87,8 @@ def test_each_end_counts_once_though_carriers_are_killed(
             assert carrier.stdout.readline() == b"ready\n"
             put(world, range(first + JOBS // 2, first + JOBS))
             carrier.send_signal(signal.SIGKILL)
-    until(lambda: idle(world), 30)
-    until(lambda: carried(world), 30)
+    until(lambda: idle(world))
+    until(lambda: carried(world))
     assert counted(database_url) == (6 * JOBS,) * 4
 
 
@@ -108,14 +108,14 @@ def test_a_batch_that_is_in_the_database_already_is_not_added_again(
 ) -> None:
     working(world)
     put(world, range(1, 11))
-    until(lambda: world.client.llen(world.keys.prefix + "stats") == 10, 20)
+    until(lambda: world.client.llen(world.keys.prefix + "stats") == 10)
     # A worker that ends between the database's answer and its word to the queue.
     source, number, *lines = scripts.run(world.client, world.keys, "stats_take", "somewhere")
     assert store.call("job_stats_add", rows=rows(lines), source=source, number=int(number))["added"] is True
     scripts.run(world.client, world.keys, "stats_done", source, number, 0)
     put(world, range(11, 16))
-    until(lambda: world.client.llen(world.keys.prefix + "stats") == 5, 20)
-    until(lambda: carried(world), 20)
+    until(lambda: world.client.llen(world.keys.prefix + "stats") == 5)
+    until(lambda: carried(world))
     assert counted(database_url) == (15,) * 4
 
 
@@ -132,11 +132,11 @@ def test_several_workers_carry_without_counting_twice(world: Bench, store: Trans
     for carrier in carriers:
         carrier.start()
     put(world, range(1, 201))
-    until(lambda: idle(world), 30)
+    until(lambda: idle(world))
     ended.set()
     for carrier in carriers:
         carrier.join(20)
-    until(lambda: carried(world), 30)
+    until(lambda: carried(world))
     assert counted(database_url) == (200,) * 4
 
 
@@ -149,8 +149,8 @@ def test_failures_and_retries_by_kind_of_error(world: Bench, database_url: str) 
     actor(broker, fails, "webhooks")
     world.work(broker)
     put(world, range(1, 4))
-    until(lambda: idle(world), 30)
-    until(lambda: carried(world), 30)
+    until(lambda: idle(world))
+    until(lambda: carried(world))
     found = run(database_url, "select queue, outcome, class, jobs from syncdesk.job_outcomes order by 2")
     assert found == [("webhooks", "failed", "plaid", 3), ("webhooks", "retried", "plaid", 3)]
 
@@ -236,8 +236,8 @@ def test_the_warning_comes_from_real_failures_once_over_all_workers(
     with caplog.at_level("INFO", logger="syncdesk"):
         for batch in (range(1, 13), range(13, 25)):
             put(world, batch)
-            until(lambda: idle(world), 30)
-            until(lambda: carried(world), 30)
+            until(lambda: idle(world))
+            until(lambda: carried(world))
     lines = [record for record in caplog.records if record.msg == logs.HIGH_FAILURE_RATE]
     assert [record.levelname for record in lines] == ["WARNING"]
     assert lines[0].__dict__["facts"]["queue"] == "webhooks"

@@ -131,12 +131,12 @@ def test_long_first_syncs_leave_the_threads_to_a_webhook(
     for n in range(4):
         big = World(world.deps, world.database_url).link(token=f"access-{n}")
         hints.sync(big.item, big.user, "Bank", "high", "link", "c")
-    until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 5")) == 4, 30)
+    until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 5")) == 4)
     small = World(world.deps, world.database_url).link(token="access-small")
     hints.sync(small.item, small.user, "Bank", "high", "webhook", "c")
-    until(small.live, 30)  # a long one takes minutes
+    until(small.live)  # a long one takes minutes
     # Each of the long ones goes on from where it stopped.
-    until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 8")) == 4, 30)
+    until(lambda: len(world.rows("select from syncdesk.sync_runs where pages >= 8")) == 4)
     assert world.rows("select from syncdesk.sync_runs where state = 'abandoned'") == []
 
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], deadline_s: float = 20.0, what: str = "the condition") -> T:
-    """Poll until ``condition`` gives something true, and return that.
+def until(condition: Callable[[], T], deadline_s: float = 60.0, what: str = "the condition") -> T:
+    """Poll until ``condition`` gives something true, and return that. The deadline is no measure: it ends what hangs.
 
     Raises:
         AssertionError: the deadline passed; the message has the last value.
