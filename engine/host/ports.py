@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -63,3 +64,18 @@ def again(profile: Profile, name: str, free: Callable[[], int]) -> int:
     port = last or free()
     _add(profile, {name: port})
     return port
+
+
+def hold(port: int) -> socket.socket | None:
+    """Keep a port for a part of ours while this socket is open: it can listen there, and nobody else is given the port
+    by chance before it does. None where the system has no such thing (all but Linux), or the port is gone already."""
+    if sys.platform != "linux":
+        return None
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # bound, and not listening: others of this kind may bind
+    try:
+        held.bind(("127.0.0.1", port))
+    except OSError:
+        held.close()
+        return None
+    return held

@@ -53,6 +53,7 @@ class Supervisor:
         self._services: list[Part] = []
         self._processes: list[Part] = []
         self._free: Callable[[str, bool], None] | None = None
+        self._bank_port: socket.socket | None = None
 
     @property
     def settings(self) -> Settings:
@@ -192,6 +193,7 @@ class Supervisor:
 
     def _bank(self) -> Part:
         port = ports.again(self._profile, "bank", free_port)
+        self._bank_port = ports.hold(port)  # it binds it only when it has loaded, and again when it was killed
         self._world.plaid_url = f"http://127.0.0.1:{port}"
         known = threading.Event()
         known.set()
@@ -279,6 +281,8 @@ class Supervisor:
         if any(part.watched for part in self.parts()) or self._keeper.left():
             self.kill()
         self._keeper.farewell()
+        if self._bank_port is not None:
+            self._bank_port.close()
 
     def kill(self) -> None:
         """Kill what still runs of this engine, at once; but the keeper, which then finds nothing to do."""

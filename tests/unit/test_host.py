@@ -23,6 +23,7 @@ from engine.host.restarts import Restarts
 from engine.host.world import World
 from engine.jobs import exits
 from engine.profile import DEFAULT, Profile, prepare
+from engine.sandbox import serving
 from tests.support.wait import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -87,6 +88,19 @@ class TestPorts:
             assert ports.again(profile, "bank", lambda: port) == port  # as if it had been ours
             assert ports.again(profile, "bank", lambda: 4010) == 4010
         assert ports.again(profile, "bank", lambda: 4020) == 4010
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such thing")
+    def test_a_port_that_is_held_is_the_banks_alone(self) -> None:
+        held = ports.hold(0)
+        assert held is not None
+        with held:
+            port = held.getsockname()[1]
+            for _ in range(2):  # also after it was killed
+                serving.bind("127.0.0.1", port).close()
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+            with serving.bind("127.0.0.1", port):
+                assert ports.hold(port) is None
 
     @pytest.mark.parametrize("text", ["", "[]", '{"public": "x"}', "null"])
     def test_a_damaged_file_is_no_file(self, profile: Profile, text: str) -> None:
