@@ -126,6 +126,7 @@ def test_bills_of_a_csv_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # nothing but counting: on a machine with much else to do it takes minutes
 @pytest.mark.parametrize(("folder", "f1", "precision"), [("bills", 0.97, 0.99), ("bills-hard", 0.9, 0.99)])
 def test_the_rules_reach_their_bar_on_the_shared_worlds(folder: str, f1: float, precision: float) -> None:
     path = SHARED / folder
