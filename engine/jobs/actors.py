@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,14 +58,15 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
             if POLICIES[error.reaction].job != "ends":
                 raise
             # No failure of the job: what the item (or the install) shows says it, and the next trigger tries again.
-            job.past = causes.past(error)
+            job.past, job.outcome = causes.past(error), Outcome("done", error=_kept_by("plaid"))
             job.counts = {"state": error.reaction.value, "code": error.plaid_code, "request_id": error.request_id}
             return
         if result.state in ("busy", "stale"):
             raise Later("Another run of this bank link is under way.", BUSY_S)
         if result.state == "waiting":
             raise Later("Plaid's limits allow the next call later.", result.wait_s, causes.LIMITS)
-        job.outcome = Outcome("done", more=result.wanted_more)
+        held = result.state in ("paused", "install_paused")
+        job.outcome = Outcome("done", more=result.wanted_more, error=_kept_by("held") if held else "")
         if result.pages:
             job.past = (causes.PLAID, causes.LIMITS, causes.bank(job.job.institution))
         job.counts = {
@@ -78,6 +80,11 @@ def _sync_item(parts: Parts) -> Callable[..., None]:
         }
 
     return sync_item
+
+
+def _kept_by(kind: str) -> str:
+    """What keeps a run that ends without a failure from closing the failures of before (`engine.jobs.stats`)."""
+    return json.dumps({"kind": kind})
 
 
 def _process_webhook(parts: Parts) -> Callable[..., None]:

@@ -101,7 +101,7 @@ def _count(row: dict[str, Any], outcome: str, error: str, item: str, wait_ms: in
     for name, value in (("wait", wait_ms), ("run", run_ms), ("lag", lag_ms)):
         row[f"{name}_ms"] += value
         row[f"{name}_hist"][min(value.bit_length(), SLOTS - 1)] += 1
-    if outcome == "done" and item:
+    if outcome == "done" and item and not error:
         row["done_targets"].add(item)
 
 

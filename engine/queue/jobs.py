@@ -87,7 +87,8 @@ class Taken:
 class Outcome:
     """How a start ended, decided by middleware and carried out by the consumer.
 
-    ``error`` is JSON of a scrubbed error. ``counts``: whether a retry uses up one of the attempts;
+    ``error`` is JSON of a scrubbed error; of one that is done, the kind of what kept it from going through.
+    ``counts``: whether a retry uses up one of the attempts;
     ``forget``: nothing was tried, so the ledger does not even tell of the start.
     ``more``: the wish was raised again meanwhile, so one more job follows. ``exception``: for the record
     of one that failed for good; None where it comes from Redis only to be recorded.

@@ -11,13 +11,13 @@ MOST_LINES: Final = 50_000
 AGAIN_MS: Final = 10_000
 
 # Part of the settle script. A line is JSON: queue outcome class item institution user wait_ms run_ms lag_ms; lag is the
-# time since the job was queued. class: the kind of the last error (`engine.jobs.failures`), empty where all is well.
+# time since the job was queued. class: kind of the last error (`engine.jobs.failures`), empty where it went through.
 TALLY: Final = """
 local function tally(queue, key, n, outcome, told)
   local f = redis.call('HMGET', key, 's' .. n, 'r' .. n, 'e' .. n, 'queued', 'item', 'institution', 'user', 'x' .. n,
     'final')
   local class = ''
-  if outcome ~= 'done' then
+  if outcome ~= 'done' or told ~= '' then
     local error = told ~= '' and told or f[8] or ''
     class = f[9] == 'POISON' and 'poison' or string.match(error, '^{"kind": "(%a+)"') or 'engine'
   end

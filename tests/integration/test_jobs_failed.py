@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from engine.errors import Conflict, NotFound, StoreUnavailable
+from engine.jobs.actors import Parts, declare
 from engine.queue import Control, FailedJobs, Hints, scripts
 from engine.queue.consumer import RECORD_AGAIN_MS
 from engine.store import Transport
-from tests.support import queue_steps
+from tests.support import queue_steps, syncing
 from tests.support.failing import World
 from tests.support.jobs import USER, actor, failed, hint, item, login_required, run
 from tests.support.queue import Bench, bench, settings
+from tests.support.scripted_plaid import ScriptedPlaid, error, page, transaction
 from tests.support.wait import until
 
 
@@ -123,6 +125,45 @@ def test_a_retry_in_the_moment_of_the_failure_is_a_job_of_its_own(
     assert told == ["next-j"]
     assert (world.state("j"), world.state("next-j")) == (None, "waiting")
     assert store.call("job_failed_get", job_id="j")["retried_as"] == "next-j"
+
+
+def test_only_a_run_that_went_through_closes_the_failures_of_before(
+    world: Bench, store: Transport, database_url: str, scripted_bank: ScriptedPlaid
+) -> None:
+    bank = syncing.World(syncing.deps(store, scripted_bank.url), database_url).link()
+    broker = world.broker(given=settings(max_attempts=1))
+    declare(broker, Parts(store=store, sync=lambda: bank.deps), {"transactions"})
+    world.work(broker)
+
+    def sync(paused_at: str = "null") -> str:
+        bank.want("manual")
+        bank.execute(f"update syncdesk.items set paused_at = {paused_at}")
+        return Hints(world.client, world.keys).sync(bank.item, bank.user, "Bank", "high", "manual", "c")
+
+    def opened() -> list[tuple[Any, ...]]:
+        until(lambda: not broker.held)
+        world.flush_stats()
+        return run(database_url, "select open from syncdesk.failure_group_items")
+
+    scripted_bank.answer("/transactions/sync", error("INTERNAL_SERVER_ERROR", "API_ERROR"))
+    job_id = sync()
+    until(lambda: failed(store, job_id))
+    assert opened() == [(True,)]
+    scripted_bank.answer("/transactions/sync", error("INSTITUTION_DOWN", "INSTITUTION_ERROR"))
+    troubled = sync()
+    until(lambda: world.state(troubled) == "done")
+    assert opened() == [(True,)]
+    paused = sync("now()")
+    until(lambda: world.state(paused) == "done")
+    assert opened() == [(True,)]
+    bank.execute("update syncdesk.items set paused_at = null")
+    scripted_bank.answer("/transactions/sync", page([transaction("t1")]))
+    well = sync()
+    until(lambda: world.state(well) == "done")
+    assert opened() == [(False,)]
+    ends = run(database_url, "select outcome, class, jobs from syncdesk.job_outcomes order by 1, 2")
+    assert ends == [("done", "", 1), ("done", "held", 1), ("done", "plaid", 1), ("failed", "plaid", 1)]
+    bank.deps.plaid.close()
 
 
 def test_discard_restore_and_unknown_jobs(world: Bench, store: Transport, database_url: str) -> None:

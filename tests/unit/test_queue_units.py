@@ -59,6 +59,7 @@ def test_the_lines_of_a_batch_are_added_up() -> None:
             ["done", "", "i1", "Bank", "u1", "5", "1000", "1100"],
             ["retry", "plaid", "i1", "Bank", "u1", "0", "1", "1"],
             ["failed", "bug", "i2", "Bank", "-", "0", "0", str(10**9)],
+            ["done", "plaid", "i2", "Bank", "-", "0", "1", "1"],
         )
     ]
     lines.append(json.dumps(["somebody's", "done", "", "", "", "", "1", "1", "1"]))
@@ -69,8 +70,8 @@ def test_the_lines_of_a_batch_are_added_up() -> None:
     assert first["done_targets"] == ["i1"]
     assert first["run_hist"] == [0, 0, 1, *[0] * 7, 1]
     assert first["classes"] == {"done|": 2, "retried|plaid": 1}
-    assert second["classes"] == {"failed|bug": 1}
-    assert second["lag_hist"] == [*[0] * (SLOTS - 1), 1]
+    assert second["classes"] == {"failed|bug": 1, "done|plaid": 1}
+    assert second["lag_hist"] == [0, 1, *[0] * (SLOTS - 3), 1]
     assert second["done_targets"] == []
 
 
