@@ -129,13 +129,30 @@ def test_programs_in_a_folder_closed_to_the_account_are_copied_once(
         shutil.rmtree(shared)
 
 
-def open_interpreter(account: binaries.Account) -> str:
-    """Our Python, or the system's of the same version where ours is in a folder of root's."""
+def run_as(account: binaries.Account, home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A program without root's rights, with our packages and none of our variables."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def open_interpreter(account: binaries.Account, home: Path) -> str:
+    """Our Python, or the system's of the same version where ours or its libraries are in a folder of root's."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     for found in (sys.executable, shutil.which(f"python{version}", path="/usr/bin:/usr/local/bin")):
         if found and binaries.reachable(Path(found), account):
-            return found
-    pytest.skip(f"no Python {version} is open to an ordinary user here")
+            started = run_as(account, home, found, "-B", "-c", "import psycopg, engine")
+            if started.returncode == 0:
+                return found
+    pytest.skip(f"no Python {version} with our packages is open to an ordinary user here")
 
 
 @as_root
@@ -158,19 +175,9 @@ def test_an_ordinary_user_owns_all_of_it() -> None:
         "        with psycopg.connect(part.url) as c: print(c.execute('select 40 + 2').fetchone()[0])\n"
         "    part.stop(); assert not part.alive()\n"
     )
-    interpreter = open_interpreter(binaries.Account(user.pw_uid, user.pw_gid))
+    account = binaries.Account(user.pw_uid, user.pw_gid)
     try:
-        done = subprocess.run(
-            [interpreter, "-B", "-c", code],
-            cwd=ROOT,
-            user=user.pw_uid,
-            group=user.pw_gid,
-            extra_groups=[],
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_as(account, home, open_interpreter(account, home), "-B", "-c", code)
         assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
     finally:
         shutil.rmtree(home, ignore_errors=True)
