@@ -79,9 +79,12 @@ class Server:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Nothing is logged."""
 
-            def do_GET(self) -> None:
+            def handle(self) -> None:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the console went away
-                    server._answer(self)
+                    super().handle()
+
+            def do_GET(self) -> None:
+                server._answer(self)
 
             do_POST = do_GET  # noqa: N815
             do_PATCH = do_GET  # noqa: N815
