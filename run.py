@@ -146,7 +146,8 @@ def make_venv():
 
 
 def fits_this_python():
-    """Whether .venv was made by this very Python: another one's would be left half of each."""
+    """Whether .venv was made here by this very Python: another one's would be left half of each, and its programs
+    would name the folder where it was made."""
     told = {}
     try:
         with open_text("pyvenv.cfg") as file:
@@ -158,7 +159,8 @@ def fits_this_python():
     home = os.path.dirname(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
     made_by = told.get("version", told.get("version_info", ""))
     here = "%d.%d." % sys.version_info[:2]
-    return os.path.exists(PYTHON) and os.path.realpath(told.get("home", "")) == home and made_by.startswith(here)
+    same = os.path.realpath(told.get("home", "")) == home and made_by.startswith(here)
+    return os.path.exists(PYTHON) and same and told.get("command", VENV).endswith(VENV)
 
 
 def install(lock):

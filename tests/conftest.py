@@ -43,11 +43,11 @@ _NEEDS = {
 
 
 def pytest_configure() -> None:
-    """What the caller has set for an engine or a database of their own is not for ours."""
-    meant = set(clean_environment()) | {name for name in os.environ if name.startswith("SYNCDESK_TEST_")}
-    for name in list(os.environ):
-        if name not in meant or name.startswith("PG"):
-            del os.environ[name]
+    """What the caller has set for an engine or a database of their own is not for ours, nor is their keyring."""
+    own = {name: value for name, value in os.environ.items() if name.startswith("SYNCDESK_TEST_")}
+    kept = {name: value for name, value in clean_environment(**own).items() if not name.startswith("PG")}
+    os.environ.clear()
+    os.environ.update(kept)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -151,4 +152,4 @@ def test_an_older_schema_is_told(any_database_url: str, any_store: Transport) ->
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
-        migrate.migrate(f"postgresql://x@/x?host={tmp_path}")
+        migrate.migrate(f"postgresql://x@/x?host={quote(str(tmp_path))}")

@@ -88,3 +88,16 @@ def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch
     monkeypatch.setattr(run, "NEWEST", (3, 98))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     assert run.find_python() == str(tmp_path / "python3.97")
+
+
+def test_a_folder_that_was_moved_is_set_up_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "here" / "python"
+    program.parent.mkdir()
+    program.touch()
+    monkeypatch.setattr(run, "VENV", str(program.parent))
+    monkeypatch.setattr(run, "PYTHON", str(program))
+    home = Path(os.path.realpath(sys._base_executable)).parent  # type: ignore[attr-defined]
+    told = f"home = {home}\nversion = {sys.version_info[0]}.{sys.version_info[1]}.0\n"
+    for command, fits in (("", True), (f"{home}/python -m venv {program.parent}", True), ("python -m venv /x", False)):
+        (program.parent / "pyvenv.cfg").write_text(told + (f"command = {command}\n" if command else ""))
+        assert run.fits_this_python() is fits
