@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.client import PubSub
 from redis.retry import Retry
 
+from engine.clock import monotonic
 from engine.errors import BrokerUnavailable, SettingsError
 from engine.queue.refusals import sentence
 
@@ -62,6 +63,23 @@ def subscription(client: redis.Redis, *, ignore_confirmations: bool = False) -> 
     """A pub/sub connection of its own (redis-py leaves the method untyped)."""
     make: Callable[..., PubSub] = client.pubsub
     return make(ignore_subscribe_messages=ignore_confirmations)
+
+
+def listen(pubsub: PubSub, channel: str, within_s: float) -> None:
+    """Subscribe and wait for the server's word: what is published from now on is heard.
+
+    The ``pubsub`` must not ignore confirmations.
+
+    Raises:
+        redis.RedisError, OSError: the broker is away, or did not answer within ``within_s`` seconds.
+    """
+    pubsub.subscribe(channel)
+    deadline = monotonic() + within_s
+    while (left := deadline - monotonic()) > 0:
+        message = pubsub.get_message(timeout=left)
+        if message and message["type"] == "subscribe":
+            return
+    raise redis.TimeoutError("no answer to SUBSCRIBE")
 
 
 class Line:

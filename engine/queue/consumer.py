@@ -16,7 +16,7 @@ from engine.clock import monotonic
 from engine.errors import SyncdeskError
 from engine.logs import logger
 from engine.queue import scripts
-from engine.queue.connection import subscription
+from engine.queue.connection import listen, subscription
 from engine.queue.jobs import Outcome, Proxy, Taken
 from engine.queue.refusals import sentence
 from engine.queue.slots import Slots
@@ -114,14 +114,8 @@ class Consumer(dramatiq.Consumer):
             return
         pubsub = subscription(self.broker.client)
         try:
-            pubsub.subscribe(self.broker.keys.wake(self.queue))
-            deadline = monotonic() + 5
-            while monotonic() < deadline:
-                message = pubsub.get_message(timeout=1)
-                if message and message["type"] == "subscribe":
-                    self._pubsub = pubsub
-                    return
-            raise redis.TimeoutError("no answer to SUBSCRIBE")
+            listen(pubsub, self.broker.keys.wake(self.queue), 5)
+            self._pubsub = pubsub
         finally:
             if self._pubsub is None:
                 pubsub.close()

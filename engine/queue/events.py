@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import redis
 
 from engine import clock
-from engine.queue.connection import subscription, translated
+from engine.errors import BrokerUnavailable
+from engine.queue.connection import listen, subscription, translated
 from engine.queue.keys import Keys
+
+LISTEN_S: Final = 2.0
 
 
 def publish(client: redis.Redis, keys: Keys, topic: str, identifier: str | None = None) -> None:
@@ -25,18 +28,23 @@ def publish(client: redis.Redis, keys: Keys, topic: str, identifier: str | None 
 def subscribe(client: redis.Redis, keys: Keys, *, idle_s: float = 1.0, ticks: bool = False) -> Iterator[dict[str, Any]]:
     """Yield ``{"topic", "id", "at"}`` for each event until closed.
 
-    With ``ticks``, also ``{}`` after ``idle_s`` seconds without an event, for callers that must look up.
+    With ``ticks``, also ``{}``: at first, when every event from then on will be heard, and after ``idle_s`` seconds
+    without one, for callers that must look up.
 
     Raises:
         BrokerUnavailable: the connection was lost; events may have been missed.
     """
-    pubsub = subscription(client, ignore_confirmations=True)
+    pubsub = subscription(client)
     try:
         with translated():
-            pubsub.subscribe(keys.events)
+            listen(pubsub, keys.events, LISTEN_S)
+        if ticks:
+            yield {}
         while True:
             with translated():
                 message = pubsub.get_message(timeout=idle_s)
+            if message and message["type"] == "subscribe":  # by redis-py itself, on another connection
+                raise BrokerUnavailable("The connection to Redis was lost.")
             if message:
                 yield _read(message["data"])
             elif ticks:

@@ -15,8 +15,9 @@ import psutil
 import pytest
 import redis
 
+from engine.errors import BrokerUnavailable
 from engine.host.valkey import Valkey
-from engine.queue import View
+from engine.queue import View, events
 from engine.store import Transport
 from tests.integration.test_jobs_process import Processes, hint, starts, tell
 from tests.support import servers
@@ -141,6 +142,24 @@ def test_what_redis_lost_is_looked_up_by_a_worker_that_is_always_busy(world: Ben
     world.work(mine)
     until(lambda: _state(world, "a") == "done", 40)
     until(lambda: asked)
+
+
+def test_who_listens_is_not_told_so_before_the_broker_heard_it(world: Bench, broker: Valkey) -> None:
+    server = process_of(broker)
+    server.suspend()
+    try:
+        with pytest.raises(BrokerUnavailable):
+            next(events.subscribe(world.client, world.keys, idle_s=0.05, ticks=True))
+    finally:
+        server.resume()
+
+
+def test_a_lost_subscription_is_said_though_the_client_makes_a_new_one(world: Bench) -> None:
+    stream = events.subscribe(world.client, world.keys, idle_s=0.05, ticks=True)
+    assert next(stream) == {}
+    world.client.client_kill_filter(_type="pubsub")
+    with pytest.raises(BrokerUnavailable):
+        until(lambda: next(stream) and None, what="an end")
 
 
 def _state(world: Bench, job_id: str) -> str | None:
