@@ -206,7 +206,7 @@ def test_tables_join_the_realtime_publication_where_there_is_one(admin: psycopg.
     assert {row[0] for row in found} == {"accounts", "transactions", "bills", "matches"}
 
 
-def test_what_is_added_later_is_closed_by_its_own_migration(admin: psycopg.Connection[Any]) -> None:
+def test_what_is_added_later_is_closed_and_counts_in_utc_by_its_own_migration(admin: psycopg.Connection[Any]) -> None:
     admin.execute(
         "create table syncdesk.later (user_id uuid, note text); grant all on syncdesk.later to public;"
         "create function public.syncdesk_later() returns jsonb language sql as $$ select '1'::jsonb $$;"
@@ -217,3 +217,5 @@ def test_what_is_added_later_is_closed_by_its_own_migration(admin: psycopg.Conne
     assert outcome(admin, "authenticated", ALICE, "select * from syncdesk.later") == "denied"
     row = admin.execute("select count(*) from pg_policy where polrelid = 'syncdesk.later'::regclass").fetchone()
     assert row == (1,)
+    row = admin.execute("select proconfig from pg_proc where proname = 'syncdesk_later'").fetchone()
+    assert row == (["TimeZone=UTC"],)
