@@ -87,7 +87,7 @@ def store(database_url: str) -> Iterator[Transport]:
     """The direct transport to the test's database."""
     from engine.store.direct import Direct
 
-    made = Direct(database_url)
+    made = Direct(database_url, connect_s=30.0)
     yield made
     made.close()
 
@@ -152,7 +152,7 @@ def any_store(request: pytest.FixtureRequest, any_backend: Backend, any_database
     if any_backend.door == "pooled":
         database = urlsplit(url).path.removeprefix("/")
         url = request.getfixturevalue("pooler").format(database=database)
-    made = Direct(url)
+    made = Direct(url, connect_s=30.0)
     yield made
     made.close()
 
