@@ -45,7 +45,8 @@ def test_made_up_requests(api: Api, caller: str, tmp_path: Path) -> None:
             # Without Plaid, their answer is the documented 503.
             "--exclude-path-regex", "/api/items/link.*", "--no-color",
         ],
-        cwd=tmp_path, env=clean_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, env=clean_environment(NO_PROXY="*", no_proxy="*"), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-12000:] + ran.stderr[-2000:]
     assert "generated" in ran.stdout
