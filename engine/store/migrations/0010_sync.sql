@@ -247,11 +247,13 @@ begin
     return jsonb_build_object('rows', n);
 end $$;
 
--- The pages so far are void: the pagination starts again, or the run gave up.
-create function public.syncdesk_sync_abort(p_run uuid) returns jsonb
+-- The pages so far are void: the pagination starts again, or the run gave up. p_replay: it starts from the beginning, as
+-- the bank refused its cursor; its commit sweeps what the bank no longer has, with the bills' matches of these rows.
+create function public.syncdesk_sync_abort(p_run uuid, p_replay boolean default false) returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '30s' as $$
 begin
-    update syncdesk.sync_runs set pages = 0, added = 0, restarts = restarts + 1 where id = p_run and state = 'running';
+    update syncdesk.sync_runs set pages = 0, added = 0, restarts = restarts + 1, replay = replay or p_replay
+        where id = p_run and state = 'running';
     delete from syncdesk.stage where run_id = p_run;
     delete from syncdesk.skipped_rows where run_id = p_run;
     return '{}';
