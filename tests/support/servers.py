@@ -96,15 +96,15 @@ class Cluster:
 
 def sweep() -> None:
     """End and remove the servers that a killed test run left behind; nobody else would."""
-    for owner in Path(memory_folder() or tempfile.gettempdir()).glob("syncdesk-test-*/owner"):
+    for runner in Path(memory_folder() or tempfile.gettempdir()).glob("syncdesk-test-*/runner"):
         with contextlib.suppress(FileNotFoundError, PermissionError):  # swept by another run, or another user's
-            pid, started = owner.read_text().split()
+            pid, started = runner.read_text().split()
             if running(int(pid), float(started)) is None:
-                record = read_record(postgres.record_file(Profile("left", owner.parent)))
+                record = read_record(postgres.record_file(Profile("left", runner.parent)))
                 process = running(record.pid, record.started) if record else None
                 if process is not None:
                     end(process, signal.SIGINT, 5)
-                shutil.rmtree(owner.parent, ignore_errors=True)
+                shutil.rmtree(runner.parent, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -112,7 +112,7 @@ def cluster(home: Path | None = None) -> Iterator[Cluster]:
     """A running server with its template; ``home`` names other Postgres programs than the wheel's."""
     sweep()
     with throwaway_profile(folder=memory_folder()) as profile:
-        write_private(profile.root / "owner", f"{os.getpid()} {start_time(os.getpid())}")
+        write_private(profile.root / "runner", f"{os.getpid()} {start_time(os.getpid())}")
         server = Postgres(profile, home=home, durable=False)
         server.start()
         try:
