@@ -236,6 +236,8 @@ class _Stepper(QWidget):
     def __init__(self, desk: Desk, queue: str) -> None:
         super().__init__()
         self._desk, self._queue, self._value, self._wanted = desk, queue, 0, 0
+        self._sent: int | None = None  # on its way to the engine
+        self._stale = False  # the next look may have been taken before the change
         self._label = Label("At a time", "small", "text.muted", shrink=False)
         self.less = Button("", "minus", small=True, name=f"Fewer jobs of {queue} at a time")
         self.more = Button("", "plus", small=True, name=f"More jobs of {queue} at a time")
@@ -258,8 +260,11 @@ class _Stepper(QWidget):
         """The value in force; a change under way is not overwritten."""
         names = {"webhooks": "Webhooks", "notifications": "Notifications", "transactions": "Syncs"}
         self._label.say(f"{names.get(self._queue, self._queue)} at a time" if named else "At a time")
+        stale, self._stale = self._stale, False
+        if stale and value != self._value:
+            return
         self._value = value
-        if not self._quiet.isActive():
+        if not self._quiet.isActive() and self._sent is None:
             self._wanted = value
             self._paint()
 
@@ -277,10 +282,19 @@ class _Stepper(QWidget):
         self.value.say(words.count(self._wanted), "text.primary" if self._wanted == self._value else "text.muted")
 
     def _apply(self) -> None:
-        def back(_failure: object) -> None:
-            self._wanted = self._value
-            self._paint()
-
-        if self._wanted != self._value:
+        if self._sent is None and self._wanted != self._value:  # one at a time: its end applies what is wanted then
+            self._sent = self._wanted
             change = types_jobs.QueueChange(concurrency=self._wanted)
-            self._desk.act("PATCH", path("queues", self._queue), change, failed=back)
+            self._desk.act("PATCH", path("queues", self._queue), change, done=self._done, failed=self._back)
+
+    def _done(self, _answer: object) -> None:
+        if self._sent is not None:
+            self._value, self._sent, self._stale = self._sent, None, True
+        self._paint()
+        if not self._quiet.isActive():
+            self._apply()
+
+    def _back(self, _failure: object) -> None:
+        self._sent = None
+        self._wanted = self._value
+        self._paint()
