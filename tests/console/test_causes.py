@@ -7,13 +7,11 @@ from collections.abc import Iterator
 import pytest
 from pytestqt.qtbot import QtBot
 
-from gui.client.connection import Remote
-from gui.main import build
 from gui.models.paged import PAGE, TOP
 from gui.pages.jobs import JobsPage
-from tests.console.conftest import WAIT_MS
 from tests.console.support import scenes
-from tests.console.support.server import TOKEN, Server
+from tests.console.support.server import Server
+from tests.console.support.windows import opened
 from tests.console.test_actions import wait
 
 
@@ -25,16 +23,11 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def page(server: Server, qtbot: QtBot) -> Iterator[JobsPage]:
-    window = build(Remote(server.url, TOKEN), start=False, remember=False)
-    qtbot.addWidget(window)
-    window.show()
-    window.desk.connection.open()
-    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
-    window.open("jobs")
-    found = window.page
-    assert isinstance(found, JobsPage)
-    yield found
-    window.close()
+    with opened(server, qtbot) as window:
+        window.open("jobs")
+        found = window.page
+        assert isinstance(found, JobsPage)
+        yield found
 
 
 def test_causes_are_fetched_as_they_are_scrolled_to(page: JobsPage, server: Server, qtbot: QtBot) -> None:

@@ -28,6 +28,7 @@ from gui.pages.banks import BanksPage
 from tests.console.conftest import WAIT_MS
 from tests.console.support import scenes
 from tests.console.support.server import TOKEN, Server
+from tests.console.support.windows import opened
 
 
 def test_a_reference_to_none_is_not_taken_away(qtbot: QtBot) -> None:
@@ -157,12 +158,7 @@ def test_a_narrow_tile_leaves_the_last_part_out(qtbot: QtBot) -> None:
 
 @pytest.mark.parametrize("scene", ["empty", "normal", "trouble", "full"])
 def test_every_control_of_every_page_has_a_name(scene: scenes.Scene, qtbot: QtBot) -> None:
-    with Server(scenes.World(scene).answers()) as server:
-        window = build(Remote(server.url, TOKEN), start=False, remember=False)
-        qtbot.addWidget(window)
-        window.show()
-        window.desk.connection.open()
-        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    with Server(scenes.World(scene).answers()) as server, opened(server, qtbot) as window:
         seen = 0
         for key in list(window._made):
             window.open(key)
@@ -172,7 +168,6 @@ def test_every_control_of_every_page_has_a_name(scene: scenes.Scene, qtbot: QtBo
             names = [found.accessibleName() or getattr(found, "text", str)() for found in controls]
             assert all(names), [found for found, name in zip(controls, names, strict=True) if not name]
         assert seen > 60
-        window.close()
 
 
 def _missed_by_tab(window: QWidget, first: QWidget, qtbot: QtBot) -> list[str]:
@@ -210,13 +205,7 @@ def test_tab_reaches_every_control_of_every_page(qtbot: QtBot) -> None:
 
 @pytest.mark.parametrize("size", [(960, 600), (1280, 800), (1920, 1080)])
 def test_nothing_is_wider_than_its_window(size: tuple[int, int], qtbot: QtBot) -> None:
-    with Server(scenes.World("trouble").answers()) as server:
-        window = build(Remote(server.url, TOKEN), start=False, remember=False)
-        qtbot.addWidget(window)
-        window.resize(*size)
-        window.show()
-        window.desk.connection.open()
-        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    with Server(scenes.World("trouble").answers()) as server, opened(server, qtbot, size) as window:
         for key in list(window._made):
             window.open(key)
             page = window.page
@@ -225,22 +214,15 @@ def test_nothing_is_wider_than_its_window(size: tuple[int, int], qtbot: QtBot) -
             canvas = getattr(page, "_canvas", None)
             if canvas is not None:
                 assert canvas.width() <= page.width(), key
-        window.close()
 
 
 def test_a_silent_account_is_named_with_its_bank(qtbot: QtBot) -> None:
-    with Server(scenes.World("normal").answers()) as server:
-        window = build(Remote(server.url, TOKEN), start=False, remember=False)
-        qtbot.addWidget(window)
-        window.show()
-        window.desk.connection.open()
-        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    with Server(scenes.World("normal").answers()) as server, opened(server, qtbot) as window:
         window.open("banks", "item3")
         page = window.page
         assert isinstance(page, BanksPage)
         qtbot.waitUntil(page.pane.quiet.isVisible, timeout=WAIT_MS)
         assert page.pane._silent.text().startswith("Savings ••7710 has had nothing new since ")
-        window.close()
 
 
 def test_the_first_window_is_measured(tmp_path: Path) -> None:

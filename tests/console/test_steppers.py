@@ -10,12 +10,10 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from engine.api import types
-from gui.client.connection import Remote
-from gui.main import build
 from gui.pages.workers import PoolCard, WorkersPage
-from tests.console.conftest import WAIT_MS
 from tests.console.support import scenes
-from tests.console.support.server import TOKEN, Server
+from tests.console.support.server import Server
+from tests.console.support.windows import opened
 from tests.console.test_actions import click, wait
 
 
@@ -42,23 +40,18 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def card(server: Server, qtbot: QtBot) -> Iterator[PoolCard]:
     """The card of a pool of whose page no further look arrives."""
-    window = build(Remote(server.url, TOKEN), start=False, remember=False)
-    qtbot.addWidget(window)
-    window.show()
-    window.desk.connection.open()
-    qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
-    window.open("workers")
-    page = window.page
-    assert isinstance(page, WorkersPage)
-    wait(qtbot, lambda: "events" in page.pools)
-    look = server.answers["/api/workers"] = Held(scenes.World("normal").workers())
-    server.tell("workers")
-    wait(qtbot, look.asked.is_set)  # one look at a time: those before it have arrived
-    try:
-        yield page.pools["events"]
-    finally:
-        look.go.set()
-        window.close()
+    with opened(server, qtbot) as window:
+        window.open("workers")
+        page = window.page
+        assert isinstance(page, WorkersPage)
+        wait(qtbot, lambda: "events" in page.pools)
+        look = server.answers["/api/workers"] = Held(scenes.World("normal").workers())
+        server.tell("workers")
+        wait(qtbot, look.asked.is_set)  # one look at a time: those before it have arrived
+        try:
+            yield page.pools["events"]
+        finally:
+            look.go.set()
 
 
 def changes(server: Server) -> int:

@@ -8,15 +8,14 @@ from pytestqt.qtbot import QtBot
 
 from engine import http, launch
 from engine.api.types_webhooks import Webhook, WebhookPage
-from gui.client.connection import Remote
-from gui.main import build
 from gui.pages import webhooks_detail
 from gui.pages import webhooks_rows as rows
 from gui.pages.webhooks import WebhooksPage
 from gui.shell import Shell
 from tests.console.conftest import WAIT_MS, World
 from tests.console.support import scenes
-from tests.console.support.server import TOKEN, Server
+from tests.console.support.server import Server
+from tests.console.support.windows import opened
 from tests.console.test_actions import click, click_row, wait
 
 
@@ -94,19 +93,13 @@ def test_the_search_asks_the_engine_and_is_cleared_again(page: WebhooksPage, qtb
 
 
 def test_the_bank_of_a_webhook_is_one_click_away(qtbot: QtBot) -> None:
-    with Server(scenes.World("normal").answers()) as server:
-        window = build(Remote(server.url, TOKEN), start=False, remember=False)
-        qtbot.addWidget(window)
-        window.show()
-        window.desk.connection.open()
-        qtbot.waitUntil(lambda: window.desk.known is not None, timeout=WAIT_MS)
+    with Server(scenes.World("normal").answers()) as server, opened(server, qtbot) as window:
         window.open("webhooks", "700")
         page = window.page
         assert isinstance(page, WebhooksPage)
         qtbot.waitUntil(page.pane.bank.isVisible, timeout=WAIT_MS)
         click(qtbot, page.pane.bank)
         assert window.current == "banks"
-        window.close()
 
 
 def test_what_a_refused_webhook_claims_is_not_said_to_be_so() -> None:

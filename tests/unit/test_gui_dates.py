@@ -12,15 +12,9 @@ QtCore = pytest.importorskip("PySide6.QtCore", reason="needs Qt's system librari
 from engine import clock  # noqa: E402
 from gui import words  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("english")
+
 At = Callable[[str, str], None]
-
-
-@pytest.fixture(autouse=True)
-def english() -> Iterator[None]:
-    before = QtCore.QLocale()
-    QtCore.QLocale.setDefault(QtCore.QLocale("en_US"))
-    yield
-    QtCore.QLocale.setDefault(before)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,13 +11,7 @@ QtCore = pytest.importorskip("PySide6.QtCore", reason="needs Qt's system librari
 from engine import clock  # noqa: E402
 from gui import words  # noqa: E402
 
-
-@pytest.fixture(autouse=True)
-def english() -> Iterator[None]:
-    before = QtCore.QLocale()
-    QtCore.QLocale.setDefault(QtCore.QLocale("en_US"))
-    yield
-    QtCore.QLocale.setDefault(before)
+pytestmark = pytest.mark.usefixtures("english")
 
 
 @pytest.fixture(autouse=True)
