@@ -26,6 +26,7 @@ import psutil
 
 from engine import clock
 from engine.errors import NotRunningError, StartError
+from engine.http import open_here
 from engine.processes import running
 from engine.profile import Profile, prepare
 
@@ -248,7 +249,6 @@ def call(engine: Discovery, method: str, path: str, timeout_s: float = 5.0) -> A
 
 def _fetch(engine: Discovery, method: str, path: str, timeout_s: float, *, token: bool) -> Any:
     import http.client
-    import urllib.error
     import urllib.request  # loads much, which the console's first window does not need
 
     headers = {"Authorization": f"Bearer {engine.token}"} if token else {}
@@ -256,11 +256,10 @@ def _fetch(engine: Discovery, method: str, path: str, timeout_s: float, *, token
     if data:
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(f"{engine.admin}{path}", data=data, headers=headers, method=method)  # noqa: S310
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
+        with open_here(request, timeout_s) as answer:
             return json.loads(answer.read())
-    except (OSError, ValueError, urllib.error.URLError, http.client.HTTPException) as error:  # also half an answer
+    except (OSError, ValueError, http.client.HTTPException) as error:  # also half an answer
         raise NotRunningError(f"The engine (process {engine.pid}) does not answer at {engine.admin}.") from error
 
 

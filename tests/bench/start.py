@@ -13,14 +13,13 @@ import statistics
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from engine import launch
 from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
+from engine.http import open_here
 from tests.support.engines import ROOT, Engine, engine
 from tests.support.servers import throwaway_profile
 
@@ -83,11 +82,10 @@ def _ready_after(made: Engine) -> float:
 
 def _healthy(url: str) -> bool:
     try:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"{url}/health", timeout=2) as answer:
+        with open_here(f"{url}/health", 2) as answer:
             json.loads(answer.read())
             return bool(answer.status == 200)
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError):
         return False
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import tempfile
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import psutil
 
 from engine import launch
 from engine.host import keeper, postgres
+from engine.http import open_here
 from engine.processes import alive
 from engine.profile import Profile
 from tests.support import tether
@@ -38,8 +38,7 @@ ROLES = {"host", "keeper", "broker", "database", "worker-sync", "worker-events",
 def health(url: str) -> int:
     """The status that ``/health`` of the listener at ``url`` answers with."""
     try:
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(f"{url}/health", timeout=20) as answer:
+        with open_here(f"{url}/health", 20) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refusal:
         refusal.close()

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import redis
 
 from engine.host.postgres import Postgres
 from engine.host.valkey import Valkey
+from engine.http import open_here
 from engine.profile import Profile, prepare
 from engine.queue import Hints, Keys, connect
 from engine.queue.limits import from_settings
@@ -104,8 +104,7 @@ class Install:
 
     def counts(self) -> dict[str, int]:
         """Calls that the bank answered and refused so far."""
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(self.bank_url + "/counts") as answer:
+        with open_here(self.bank_url + "/counts", 60) as answer:
             found: dict[str, int] = json.load(answer)
         return found
 
