@@ -178,18 +178,24 @@ def test_all_failed_jobs_are_discarded_after_a_question_with_their_number(
     click(qtbot, page.strip.close_button)
 
 
-def test_a_failed_job_tells_that_its_bank_went_through_since(console: Shell, world: World, qtbot: QtBot) -> None:
-    job = world.fail("lakeside")
-    with world.client() as client:
-        client.act("sync", types_banks.SyncRequest(item_id=world.items["lakeside"]))
-        detail = f"jobs/{job.id}"
-        wait(qtbot, lambda: client.get(detail, types_jobs.JobDetail).went_through is not None)
+def chosen(console: Shell, job: types_jobs.Job, qtbot: QtBot) -> JobsPage:
+    """The page of failed jobs, one by one, with this one chosen."""
     console.open("jobs", "failed")
     page = console.page
     assert isinstance(page, JobsPage)
     page.view.choose("job")
     wait(qtbot, lambda: page.jobs.find(job.id) >= 0)
     click_row(qtbot, page.job_list, job.id)
+    return page
+
+
+def test_a_failed_job_tells_that_its_bank_went_through_since(console: Shell, world: World, qtbot: QtBot) -> None:
+    job = world.fail("lakeside")
+    with world.client() as client:
+        client.act("sync", types_banks.SyncRequest(item_id=world.items["lakeside"]))
+        detail = f"jobs/{job.id}"
+        wait(qtbot, lambda: client.get(detail, types_jobs.JobDetail).went_through is not None)
+    page = chosen(console, job, qtbot)
     wait(qtbot, lambda: ", by job " in page.pane.facts.value("Went through"))
     assert page.pane.sentence.text().endswith("nothing is left to do.")
     click(qtbot, page.pane.act_buttons["discard"])
@@ -219,12 +225,7 @@ def test_a_muted_cause_is_in_no_badge(console: Shell, world: World, qtbot: QtBot
 
 def test_discarding_is_undone_and_a_discarded_job_is_restored(console: Shell, world: World, qtbot: QtBot) -> None:
     job = world.fail("harborview")
-    console.open("jobs", "failed")
-    page = console.page
-    assert isinstance(page, JobsPage)
-    page.view.choose("job")
-    wait(qtbot, lambda: page.jobs.find(job.id) >= 0)
-    click_row(qtbot, page.job_list, job.id)
+    page = chosen(console, job, qtbot)
     wait(qtbot, page.pane.act_buttons["discard"].isVisible)
     click(qtbot, page.pane.act_buttons["discard"])
     wait(qtbot, lambda: page.jobs.find(job.id) < 0)

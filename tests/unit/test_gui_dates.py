@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,7 +13,10 @@ QtCore = pytest.importorskip("PySide6.QtCore", reason="needs Qt's system librari
 from engine import clock  # noqa: E402
 from gui import words  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("english")
+pytestmark = [
+    pytest.mark.usefixtures("english"),
+    pytest.mark.skipif(sys.platform == "win32", reason="sets the zone of the process, which Windows cannot"),
+]
 
 At = Callable[[str, str], None]
 
